@@ -1,0 +1,129 @@
+"""What every query RPC of a consumer does: read one snapshot, say how old it is, give lists page by page."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Row
+from stateset.common.v1.position_pb2 import Freshness
+from stateset.common.v1.position_pb2 import Position as PositionMessage
+
+from consumers.checkpoints import load_checkpoint
+from consumers.runner import Frontier
+from consumers.tables import read_page
+from infra.kernel.filter import Field, filter_hash, parse
+from infra.runtime.database import Database
+from infra.runtime.grpc.call import Call
+from infra.runtime.grpc.reads import page_after, page_size, page_token
+from infra.runtime.grpc.status import InvalidRequestError, Violation
+from infra.runtime.grpc.wire import freshness_to_wire, position_from_wire
+from infra.runtime.sql_filter import to_sql
+
+T = TypeVar("T")
+
+_TEXT: Final = Field()
+
+
+class Answers:
+    """Reads of the consumer's own database, each from one snapshot and with its age."""
+
+    def __init__(self, database: Database, frontier: Frontier) -> None:
+        self._database = database
+        self._frontier = frontier
+
+    async def read(
+        self, min_position: PositionMessage, call: Call, work: Callable[[Connection], T]
+    ) -> tuple[T, Freshness]:
+        """Reads rows and their position from one snapshot that includes `min_position`.
+
+        Raises:
+            StalePositionError: It does not get there within the caller's time.
+            PositionError: It is no position of this log.
+        """
+        await self._frontier.reach(min_position, call.time_remaining())
+        as_of_us = self._frontier.as_of_us  # before the snapshot, which can only be newer
+        result, checkpoint = await self._database.read(lambda rows: (work(rows), load_checkpoint(rows)))
+        position = PositionMessage() if checkpoint is None else checkpoint.position
+        return result, freshness_to_wire(position_from_wire(position), as_of_us, self._frontier.now_us())
+
+
+class PageRequest(Protocol):
+    """What the requests of all lists have in common."""
+
+    @property
+    def page_size(self) -> int:
+        """At most this many; 0 for the default."""
+
+    @property
+    def page_token(self) -> str:
+        """From the previous page; empty for the first."""
+
+
+class ListRequest(PageRequest, Protocol):
+    """The request of a list under a filter."""
+
+    @property
+    def filter(self) -> str:
+        """AIP-160; empty for everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of a table, by key.
+
+    Attributes:
+        table: All columns of its key are text.
+        condition: Of its rows.
+        made_under: Identity of the condition; binds the page's token to it.
+        after: The key behind which the page begins; none for the first.
+        size: Most rows.
+    """
+
+    table: sa.Table
+    condition: sa.ColumnElement[bool]
+    made_under: bytes
+    after: Sequence[str] | None
+    size: int
+
+    def read(self, connection: Connection) -> tuple[Sequence[Row[Any]], str]:
+        """The page's rows, and the token of the next page; empty on the last."""
+        rows = read_page(connection, self.table, self.condition, self.after, self.size + 1)
+        if len(rows) <= self.size:
+            return rows, ""
+        last = rows[self.size - 1]
+        return rows[: self.size], page_token(last[: len(self.table.primary_key.columns)], self.made_under)
+
+
+def page_under(request: PageRequest, table: sa.Table, condition: sa.ColumnElement[bool], made_under: bytes) -> Page:
+    """The page that is asked for, of a list under a condition of the service's own.
+
+    Raises:
+        InvalidRequestError: Its size or its token cannot be.
+    """
+    after = page_after(request.page_token, made_under, [str for _ in table.primary_key.columns])
+    return Page(table=table, condition=condition, made_under=made_under, after=after, size=page_size(request.page_size))
+
+
+def page_of(request: ListRequest, table: sa.Table) -> Page:
+    """The page that is asked for, of a list under a filter over the table's key.
+
+    Raises:
+        FilterError: The filter cannot be understood.
+        InvalidRequestError: The page's size or its token cannot be.
+    """
+    columns = {column.name: column for column in table.primary_key.columns}
+    term = parse(request.filter, dict.fromkeys(columns, _TEXT))
+    return page_under(request, table, to_sql(term, columns), filter_hash(term))
+
+
+def refuse_empty(**fields: str) -> None:
+    """Refuses a key that has a part missing.
+
+    Raises:
+        InvalidRequestError: Names every field that is empty, or that no database can hold.
+    """
+    violations = [Violation(name, "must not be empty") for name, value in fields.items() if not value]
+    violations += [Violation(name, "must not hold U+0000") for name, value in fields.items() if "\0" in value]
+    if violations:
+        raise InvalidRequestError(violations)

@@ -1,0 +1,133 @@
+"""What is looked at before anything is started or written: settings, the data folder, ports and database files."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Final
+
+from consumers.cli.arguments import EMBEDDED_POSTGRES, SQLITE
+from consumers.cli.bus import SERVERS_VARIABLE, Bus, direct
+from consumers.cli.database import LocalPostgres, Postgres
+from consumers.cli.system import HOST, SERVICES, Kafka, Plan
+from infra.runtime.addresses import held
+from infra.runtime.kafka.local.broker import LocalBroker
+from infra.runtime.lifespan import SUPERVISED, StartupError
+from infra.runtime.sqlite import refuse_foreign
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """By service, the port of its RPCs and that of its metrics; and those of what is ours beneath. 0: any free one."""
+
+    grpc: Mapping[str, int]
+    admin: Mapping[str, int]
+    kafka: int = 0
+    postgres: int = 0
+
+
+ANY_PORTS: Final = Ports(
+    grpc={service.name: 0 for service in SERVICES}, admin={service.name: 0 for service in SERVICES}
+)
+_DIRECT: Final = direct("as asked")
+
+
+@contextmanager
+def prepare(
+    data_dir: Path, ports: Ports, bus: Bus = _DIRECT, *, topic_prefix: str = "", database: str = SQLITE
+) -> Iterator[Plan]:
+    """Checks everything that can be checked, then holds the data folder for this process while the context lasts.
+
+    Args:
+        data_dir: Made if it is missing.
+        ports: Where to listen.
+        bus: How events travel.
+        topic_prefix: Begins the names of the topics.
+        database: As the option of that name has it.
+
+    Raises:
+        StartupError: Something is in the way. Nothing was changed.
+    """
+    refuse_unknown_settings(os.environ)
+    with ExitStack() as stack:
+        existed = data_dir.is_dir()
+        if existed:
+            stack.enter_context(_held_alone(data_dir))
+        plan = _plan(data_dir, ports, bus, topic_prefix, database)
+        for service in SERVICES if plan.postgres is None else ():
+            refuse_foreign(plan.file(service), service.name, service.migrations)
+        if not existed:
+            _make_folder(data_dir)
+            stack.enter_context(_held_alone(data_dir))
+        yield plan
+
+
+def refuse_unknown_settings(environment: Mapping[str, str]) -> None:
+    """Refuses a `STATESET_…` variable that no service reads; a misspelt one would otherwise do nothing, silently.
+
+    Raises:
+        StartupError: There is one; the message names it.
+    """
+    known = {f"STATESET_{service.name.upper()}_{name}" for service in SERVICES for name in service.settings}
+    for name in sorted(environment):
+        if name.startswith("STATESET_") and name not in known | {SUPERVISED, SERVERS_VARIABLE}:
+            nearest = get_close_matches(name, known | {SERVERS_VARIABLE}, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else "unset it"
+            raise StartupError(f"unknown setting {name} in the environment: {hint}")
+
+
+def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: str) -> Plan:
+    with ExitStack() as stack:  # all stay bound until the last is chosen, so that none is chosen twice
+
+        def free(port: int, option: str) -> int:
+            return stack.enter_context(held(f"{HOST}:{port}", otherwise=f"choose another with {option}"))
+
+        grpc = {name: f"{HOST}:{free(port, f'--{name}-port')}" for name, port in ports.grpc.items()}
+        admin = {name: f"{HOST}:{free(port, f'--{name}-admin-port')}" for name, port in ports.admin.items()}
+        broker = None
+        if bus.installation is not None:
+            broker = LocalBroker(
+                installation=bus.installation,
+                folder=data_dir / "kafka",
+                port=free(ports.kafka, "--kafka-port"),
+                controller_port=free(0, "--kafka-port"),
+            )
+        server = None
+        if database == EMBEDDED_POSTGRES:
+            server = LocalPostgres(folder=data_dir / "postgres", port=free(ports.postgres, "--postgres-port"))
+    servers = broker.address if broker else bus.servers
+    kafka = Kafka(servers=servers, topic_prefix=topic_prefix, broker=broker) if servers else None
+    postgres = None if database == SQLITE else Postgres(url=server.url if server else database, server=server)
+    return Plan(data_dir=data_dir, grpc=grpc, admin=admin, kafka=kafka, postgres=postgres)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartupError(f"cannot make the folder {path} ({error.strerror}): name another with --data-dir") from error
+
+
+@contextmanager
+def _held_alone(folder: Path) -> Iterator[None]:
+    """Locks the folder itself: that needs no file of its own, and ends with the process."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise StartupError(
+            f"cannot use the folder {folder} ({error.strerror}): name another with --data-dir"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise StartupError(
+            f"another stateset already runs on {folder}: stop that one, or name another folder with --data-dir"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)

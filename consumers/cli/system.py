@@ -1,0 +1,233 @@
+"""The system on one machine: which services there are, how each is started, and where it listens."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import grpc.aio
+from grpc_health.v1 import health
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+from consumers.cli.arguments import SHARDS
+from consumers.cli.database import Postgres
+from infra.runtime.grpc.channel import open_channel
+from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.kafka.local.broker import LocalBroker
+from infra.runtime.kafka.local.jars import kafka_version
+from infra.runtime.lifespan import StartupError
+from infra.runtime.supervisor import Child, Program, supervise
+from infra.runtime.topics import TOPICS
+
+HOST: Final = "127.0.0.1"
+LOGS: Final = "logs"  # the folder in the data folder
+_HEALTH_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One service of the system.
+
+    Attributes:
+        name: Its name here, and that of its database and its log.
+        module: What `python -m` starts.
+        settings: Every setting that it reads, as in its environment variables after `STATESET_NAME_`.
+        reads_from: The service whose address it is told, if there is one.
+    """
+
+    name: str
+    module: str
+    settings: frozenset[str]
+    reads_from: str = ""
+
+    @property
+    def migrations(self) -> Path:
+        """The folder that says which database files are the service's."""
+        spec = find_spec(self.module)
+        if spec is None or not spec.submodule_search_locations:
+            raise StartupError(f"{self.module} is not installed: run `make setup`")
+        return Path(spec.submodule_search_locations[0]) / "migrations"
+
+
+def _consumer(name: str) -> Service:
+    return Service(
+        name=name,
+        module=f"consumers.{name}",
+        settings=frozenset("ADMIN_ADDRESS DATABASE GRPC_ADDRESS LOG_LEVEL SYNC_ADDRESS".split()),
+        reads_from="sync",
+    )
+
+
+SERVICES: Final = (
+    Service(
+        name="order",
+        module="order",
+        settings=frozenset(
+            """
+            ACCEPTANCE ADMIN_ADDRESS DATABASE GROUP_COMMANDS_MAX GRPC_ADDRESS KAFKA_BOOTSTRAP_SERVERS LATE_FILLS
+            LINE_QUANTITY_MAX LOG_LEVEL ORDER_TOTAL_MAX QUEUE_COMMANDS_MAX RESTRICTED_PRODUCTS SHARDS SUBSCRIPTIONS_MAX
+            TOPIC_PREFIX
+            """.split()
+        ),
+    ),
+    Service(
+        name="sync",
+        module="sync",
+        settings=frozenset(
+            """
+            ADMIN_ADDRESS BUS CATCH_UP_READERS_MAX DATABASE GRPC_ADDRESS KAFKA_BOOTSTRAP_SERVERS LOG_LEVEL ORDER_ADDRESS
+            RING_BYTES_MAX STREAMS_MAX SUBSCRIPTIONS_MAX TOPIC_PREFIX
+            """.split()
+        ),
+        reads_from="order",
+    ),
+    _consumer("risk"),
+    _consumer("portfolio"),
+    _consumer("analytics"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kafka:
+    """The broker between the Order Service and the Sync Server.
+
+    Attributes:
+        servers: Its addresses.
+        topic_prefix: Begins the names of the topics.
+        broker: The broker itself, if it is ours to run.
+    """
+
+    servers: str
+    topic_prefix: str
+    broker: LocalBroker | None
+
+    def admin(self) -> TopicAdmin:
+        """Its topics."""
+        return TopicAdmin(self.servers, shards=_shards(os.environ), prefix=self.topic_prefix)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The names of the topics."""
+        return tuple(topic.name(self.topic_prefix) for topic in TOPICS)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What a service that uses it is told."""
+        return "--kafka-bootstrap-servers", self.servers, "--topic-prefix", self.topic_prefix
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where a system is to live.
+
+    Attributes:
+        data_dir: Holds the logs, and what is ours of the databases and the bus.
+        grpc: By service, the address of its RPCs.
+        admin: By service, the address of its metrics.
+        kafka: The bus; without it, the Sync Server reads the Order Service's stream.
+        postgres: The database; without it, each service has a file in the data folder.
+        options: By service, what else it is told on its command line.
+    """
+
+    data_dir: Path
+    grpc: Mapping[str, str]
+    admin: Mapping[str, str]
+    kafka: Kafka | None = None
+    postgres: Postgres | None = None
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def file(self, service: Service) -> Path:
+        """The service's database, where that is a file."""
+        return self.data_dir / f"{service.name}.db"
+
+    def program(self, service: Service, is_ready: Callable[[], Awaitable[bool]], *, name: str = "") -> Program:
+        """The service for the supervisor. Its database goes by the environment: a URL may hold a password."""
+        url = self.postgres.url if self.postgres else f"sqlite:///{self.file(service)}"
+        return Program(
+            name=name or service.name,
+            command=self._command(service),
+            is_ready=is_ready,
+            environment={f"STATESET_{service.name.upper()}_DATABASE": url},
+        )
+
+    def _command(self, service: Service) -> tuple[str, ...]:
+        upstream = (f"--{service.reads_from}-address", self.grpc[service.reads_from]) if service.reads_from else ()
+        return (
+            *(sys.executable, "-P", "-m", service.module),  # -P: a folder named order where we stand is not ours
+            *("--grpc-address", self.grpc[service.name]),
+            *("--admin-address", self.admin[service.name]),
+            *upstream,
+            *self._bus(service.name),
+            *self.options.get(service.name, ()),
+        )
+
+    def _bus(self, service: str) -> tuple[str, ...]:
+        if service == "sync":
+            return ("--bus", "kafka", *self.kafka.options) if self.kafka else ("--bus", "direct")
+        return self.kafka.options if self.kafka and service == "order" else ()
+
+
+@asynccontextmanager
+async def open_system(plan: Plan, tell: Callable[[str], None]) -> AsyncIterator[Mapping[str, Child]]:
+    """Runs every service of the plan while the context lasts, and beneath them what is ours of database and bus.
+
+    Yields:
+        The processes by name, all of them serving.
+
+    Raises:
+        StartupError: As `supervise`; also if database or broker cannot be had, or its topics do not fit.
+    """
+    programs = [plan.program(service, _serving(plan.grpc[service.name])) for service in SERVICES]
+    logs = plan.data_dir / LOGS
+    async with AsyncExitStack() as stack:
+        children = await stack.enter_async_context(supervise(await _beneath(plan, tell), logs=logs, tell=tell))
+        if plan.kafka is not None:
+            for difference in await plan.kafka.admin().apply():
+                tell(difference.mended)
+        children |= await stack.enter_async_context(supervise(programs, logs=logs, tell=tell))
+        yield children
+
+
+async def _beneath(plan: Plan, tell: Callable[[str], None]) -> list[Program]:
+    """What the services stand on and is ours to run, ready to be started."""
+    programs = []
+    if plan.postgres is not None and plan.postgres.server is not None:
+        programs.append(await plan.postgres.server.program())
+    if plan.kafka is not None and plan.kafka.broker is not None:
+        await _fetch(plan.kafka.broker, tell)
+        programs.append(plan.kafka.broker.program())
+    return programs
+
+
+async def _fetch(broker: LocalBroker, tell: Callable[[str], None]) -> None:
+    if broker.installation.maven is not None:
+        tell(f"fetching Kafka {kafka_version()} into {broker.installation.jars}, once")
+        await asyncio.to_thread(broker.installation.complete, os.environ)
+
+
+def _shards(environment: Mapping[str, str]) -> int:
+    """Those of a new log. What is no number is refused by the Order Service, in its own words."""
+    told = environment.get("STATESET_ORDER_SHARDS", "")
+    return int(told) if told.isdecimal() and int(told) else SHARDS
+
+
+def _serving(address: str) -> Callable[[], Awaitable[bool]]:
+    async def ask() -> bool:
+        async with open_channel(address) as channel:
+            check = channel.unary_unary(
+                f"/{health.SERVICE_NAME}/Check",
+                request_serializer=HealthCheckRequest.SerializeToString,
+                response_deserializer=HealthCheckResponse.FromString,
+            )
+            try:
+                reply = await check(HealthCheckRequest(), timeout=_HEALTH_SECONDS)
+            except grpc.aio.AioRpcError:
+                return False
+        return reply.status == HealthCheckResponse.SERVING
+
+    return ask

@@ -1,0 +1,57 @@
+"""`stateset topics`: the topics on a broker, compared with the table, made, corrected, or begun anew."""
+
+import asyncio
+from argparse import Namespace
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from consumers.cli.asyncapi import document
+from consumers.cli.console import complain, say
+from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.lifespan import EXIT_UNUSABLE, StartupError
+
+
+def main(options: Namespace) -> int:
+    """Runs the command; returns its exit code: 1 only from `diff`, if something differs."""
+    if options.action == "asyncapi":
+        say(document().rstrip("\n"))
+        return 0
+    try:
+        return asyncio.run(_on_broker(options))
+    except StartupError as error:
+        complain(str(error))
+        return EXIT_UNUSABLE
+
+
+async def _on_broker(options: Namespace) -> int:
+    admin = TopicAdmin(options.bootstrap_servers, shards=options.shards, prefix=options.topic_prefix)
+    return await _ACTIONS[options.action](admin, options)
+
+
+async def _apply(admin: TopicAdmin, _: Namespace) -> int:
+    for difference in await admin.apply():
+        say(difference.mended)
+    say("The topics are as they should be.")
+    return 0
+
+
+async def _diff(admin: TopicAdmin, _: Namespace) -> int:
+    found = await admin.diff()
+    for difference in found:
+        say(str(difference))
+    return 1 if found else 0
+
+
+async def _reset(admin: TopicAdmin, options: Namespace) -> int:
+    if not options.yes:
+        raise StartupError("reset deletes the topics with every record in them: say --yes as well")
+    await admin.reset()
+    say("The topics are new and empty; the Order Service's relay fills them again from its log.")
+    return 0
+
+
+_ACTIONS: Final[dict[str, Callable[[TopicAdmin, Namespace], Awaitable[int]]]] = {
+    "apply": _apply,
+    "diff": _diff,
+    "reset": _reset,
+}

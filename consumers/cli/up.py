@@ -1,0 +1,53 @@
+"""`stateset up`: everything on this machine until Ctrl-C."""
+
+import asyncio
+import os
+from argparse import Namespace
+
+from consumers.cli.bus import choose_bus
+from consumers.cli.console import say
+from consumers.cli.preflight import Ports, prepare
+from consumers.cli.system import SERVICES, open_system
+from infra.runtime.lifespan import run
+
+
+def main(options: Namespace) -> int:
+    """Runs the command; returns its exit code."""
+    return run(lambda stop: serve(options, stop))
+
+
+async def serve(options: Namespace, stop: asyncio.Event) -> None:
+    """Runs the system until `stop` is set, which may be while it still starts."""
+    async with asyncio.TaskGroup() as group:
+        system = group.create_task(_keep_up(options), name="system")
+        await stop.wait()
+        say("Stopping.")
+        system.cancel()
+    say("Stopped.")
+
+
+async def _keep_up(options: Namespace) -> None:
+    bus = choose_bus(options.bus, options.data_dir, os.environ)
+    with prepare(
+        options.data_dir, _ports(options), bus, topic_prefix=options.topic_prefix, database=options.database
+    ) as plan:
+        say(bus.line)
+        say(f"data: {plan.data_dir}")
+        async with open_system(plan, say):
+            for service in SERVICES:
+                say(f"{service.name:<10} gRPC {plan.grpc[service.name]}   http://{plan.admin[service.name]}/metrics")
+            if plan.postgres is not None:
+                say(f"{'postgres':<10} {plan.postgres.shown}   a schema stateset_… for each service")
+            if plan.kafka is not None:
+                say(f"{'kafka':<10} {plan.kafka.servers}   topics {', '.join(plan.kafka.topics)}")
+            say("Everything is up. Ctrl-C stops it.")
+            await asyncio.Event().wait()  # until cancelled
+
+
+def _ports(options: Namespace) -> Ports:
+    return Ports(
+        grpc={service.name: getattr(options, f"{service.name}_port") for service in SERVICES},
+        admin={service.name: getattr(options, f"{service.name}_admin_port") for service in SERVICES},
+        kafka=options.kafka_port,
+        postgres=options.postgres_port,
+    )

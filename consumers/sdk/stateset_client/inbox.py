@@ -1,0 +1,70 @@
+"""What has arrived and was not taken yet."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stateset_client.batch import Batch, Progress
+from stateset_client.errors import StateSetError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrivals:
+    """What was taken at once. `progress` speaks of what was taken up to and with these batches."""
+
+    batches: Sequence[Batch]
+    progress: Progress | None
+    events: int
+    size_bytes: int
+
+
+class Inbox:
+    """A queue from one reader to one subscriber. It is bounded by whoever fills it: by credit, or by waiting."""
+
+    def __init__(self) -> None:
+        self._batches: deque[tuple[Batch, int]] = deque()
+        self._progress: Progress | None = None
+        self._error: StateSetError | None = None
+        self._changed = asyncio.Event()
+
+    def put(self, batch: Batch, size_bytes: int) -> None:
+        """Appends a batch."""
+        self._batches.append((batch, size_bytes))
+        self._changed.set()
+
+    def note(self, progress: Progress) -> None:
+        """Keeps the latest progress; it is handed out when every batch before it has been taken."""
+        self._progress = progress
+        self._changed.set()
+
+    def fail(self, error: StateSetError) -> None:
+        """Nothing more will come. What has come can still be taken, then the error is raised."""
+        self._error = error
+        self._changed.set()
+
+    async def take(self, events_max: int) -> Arrivals:
+        """What is there, as soon as there is something: whole batches of at most `events_max` events, one at least.
+
+        Raises:
+            StateSetError: Nothing is left, and nothing more will come.
+        """
+        while not self._batches and self._progress is None:
+            if self._error is not None:
+                raise self._error
+            self._changed.clear()
+            await self._changed.wait()
+        return self._taken(events_max)
+
+    def _taken(self, events_max: int) -> Arrivals:
+        batches: list[Batch] = []
+        events = size_bytes = 0
+        while self._batches and (not batches or events + len(self._batches[0][0].events) <= events_max):
+            batch, size = self._batches.popleft()
+            batches.append(batch)
+            events += len(batch.events)
+            size_bytes += size
+        progress = None
+        if not self._batches:
+            progress, self._progress = self._progress, None
+        return Arrivals(batches=batches, progress=progress, events=events, size_bytes=size_bytes)

@@ -1,0 +1,188 @@
+"""Effect once: each event is applied in the transaction that moves the reader's checkpoint."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, Protocol, TypeVar
+
+from stateset.common.v1.position_pb2 import Position
+from stateset.order.v1.order_event_pb2 import OrderEvent
+
+from stateset_client.batch import AckStatus, Batch, Opening, Progress, StreamLimits
+from stateset_client.errors import FencedError, VersionGapError
+from stateset_client.subscription import EARLIEST, Subscription
+
+Session = TypeVar("Session")
+
+_ACK_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A position that was made durable with its effects, and the opening of the subscription that reached it."""
+
+    position: Position
+    delivery_epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One shard's step from one checkpoint to the next."""
+
+    shard: int
+    first_seq: int
+    next_seq: int
+    delivery_epoch: int
+
+
+class CheckpointStore(Protocol[Session]):
+    """The reader's own database. A session is whatever its transactions are written through.
+
+    `transact` runs its work to the end or not at all; the three functions below it are called within such work only,
+    on the thread that runs it.
+    """
+
+    async def load(self) -> Checkpoint | None:
+        """The checkpoint; none before the first `create`."""
+
+    async def transact(self, work: Callable[[Session], None]) -> None:
+        """Runs `work` in one transaction: commits when it returns, rolls back when it raises, and raises that."""
+
+    def create(self, session: Session, checkpoint: Checkpoint) -> None:
+        """Stores the first checkpoint."""
+
+    def move(self, session: Session, step: Move) -> bool:
+        """Compare-and-set of one shard: whether exactly one row was changed.
+
+        `UPDATE … SET next_seq = :next_seq, delivery_epoch = :delivery_epoch
+        WHERE shard = :shard AND next_seq = :first_seq AND delivery_epoch <= :delivery_epoch`
+        """
+
+    def versions(self, session: Session, order_ids: Collection[str]) -> Mapping[str, int]:
+        """The version at which each of the orders was applied last; orders that never were are left out."""
+
+
+class Projection(Generic[Session]):
+    """Applies every event exactly once to a store.
+
+    The store's checkpoint decides where reading begins. Events that an order has had already are dropped by their
+    version. After the commit the server is told, so that its floor and its lag are true.
+
+    Args:
+        address: `host:port` of the Sync Server.
+        name: The subscription's.
+        store: Where effects and checkpoint live.
+        apply: The effect of one event; runs within a transaction, on the store's thread, and may run again after a
+            rollback.
+        filter: AIP-160. Without one an order's versions must come without a gap.
+        events_max: Most events in one transaction, but for a batch that is larger.
+        limits: How much is sent ahead.
+        on_commit: Is told where the store stands now, and up to when that is the whole log, where that is known.
+    """
+
+    def __init__(  # noqa: PLR0913 - a projection joins that many things
+        self,
+        address: str,
+        name: str,
+        *,
+        store: CheckpointStore[Session],
+        apply: Callable[[OrderEvent, Session], None],
+        filter: str = "",  # noqa: A002 - the contract's word
+        events_max: int = 5_000,
+        limits: StreamLimits | None = None,
+        on_commit: Callable[[Position, Progress | None], None] = lambda _position, _progress: None,
+    ) -> None:
+        self._address = address
+        self._name = name
+        self._store = store
+        self._apply = apply
+        self._filter = filter
+        self._events_max = events_max
+        self._limits = limits
+        self._on_commit = on_commit
+        self._reached: Position | None = None
+        self._committed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Reads and applies until it is cancelled.
+
+        Raises:
+            PositionError: The checkpoint cannot be read from; `LogEpochChangedError` says that the log is another.
+            FencedError: Another process moves the same checkpoint, or has taken over the subscription.
+            GapError: An event is missing.
+            VersionGapError: As above, seen by an order's versions.
+            Exception: Whatever `apply` or the store raised; nothing of that transaction is kept.
+        """
+        checkpoint = await self._store.load()
+        async with Subscription(
+            self._address,
+            self._name,
+            start=EARLIEST if checkpoint is None else checkpoint.position,
+            filter=self._filter,
+            limits=self._limits,
+        ) as subscription:
+            if checkpoint is None:
+                checkpoint = await self._begin(await subscription.opened())
+            self._on_commit(checkpoint.position, None)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._acknowledge(subscription), name=f"{self._name}-ack")
+                    await self._consume(subscription, checkpoint.position)
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from group
+
+    async def _begin(self, opening: Opening) -> Checkpoint:
+        checkpoint = Checkpoint(position=opening.position, delivery_epoch=opening.delivery_epoch)
+        await self._store.transact(lambda session: self._store.create(session, checkpoint))
+        return checkpoint
+
+    async def _consume(self, subscription: Subscription, position: Position) -> None:
+        while True:
+            arrivals = await subscription.take(events_max=self._events_max)
+            batches = arrivals.batches
+            if batches:
+                await self._store.transact(lambda session, batches=batches: self._fold(batches, session))  # type: ignore[misc]  # bound early, for the linter's sake
+                position = batches[-1].position
+                self._reached = position
+                self._committed.set()
+            self._on_commit(position, arrivals.progress)
+
+    def _fold(self, batches: Sequence[Batch], session: Session) -> None:
+        """The work of one transaction."""
+        touched = {event.order_id for batch in batches for event in batch.events}
+        versions = dict(self._store.versions(session, touched))
+        for batch in batches:
+            self._move(batch, session)
+            for event in batch.events:
+                stored = versions.get(event.order_id, 0)
+                if event.version <= stored:
+                    continue
+                if event.version > stored + 1 and not self._filter:
+                    raise VersionGapError(event.order_id, stored, event.version)
+                self._apply(event, session)
+                versions[event.order_id] = event.version
+
+    def _move(self, batch: Batch, session: Session) -> None:
+        step = Move(
+            shard=batch.shard,
+            first_seq=batch.first_seq,
+            next_seq=batch.last_seq + 1,
+            delivery_epoch=batch.delivery_epoch,
+        )
+        if not self._store.move(session, step):
+            raise FencedError(f"shard {batch.shard} of {self._name} is not at seq {batch.first_seq}: another moved it")
+
+    async def _acknowledge(self, subscription: Subscription) -> None:
+        """Tells the server the latest commit, one ack at a time: what is committed meanwhile goes with the next."""
+        while True:
+            await self._committed.wait()
+            self._committed.clear()
+            if self._reached is None:
+                continue
+            try:
+                result = await subscription.ack(self._reached, timeout_seconds=_ACK_SECONDS)
+            except TimeoutError:
+                self._committed.set()  # the server is away; the ack is only news to it, and keeps
+                continue
+            if result.status is AckStatus.FENCED:
+                raise FencedError(f"another reader has taken over {self._name}")

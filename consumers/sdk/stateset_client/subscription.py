@@ -1,0 +1,185 @@
+"""Readers of the event stream: one whose acks the server keeps, and one that keeps its own place."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from types import TracebackType
+from typing import Final, Self
+
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+from stateset.common.v1.position_pb2 import Position
+from stateset.stream.v1.stream_pb2 import START_POINT_EARLIEST, START_POINT_LATEST, START_POINT_STORED, Open, Start
+
+from stateset_client.batch import AckResult, Batch, Opening, Progress, StreamLimits
+from stateset_client.channel import open_stream_channel
+from stateset_client.endpoint import SYNC, Link, Source
+from stateset_client.feed import Feed
+from stateset_client.inbox import Arrivals
+
+EARLIEST: Final = Start(point=START_POINT_EARLIEST)
+LATEST: Final = Start(point=START_POINT_LATEST)
+STORED: Final = Start(point=START_POINT_STORED)
+
+
+class EventStream:
+    """Events from a position on, then as they are recorded; the reader keeps its own position.
+
+        async with EventStream("sync:50052", start=position) as stream:
+            async for batch in stream:
+                ...
+                position = batch.position
+
+    It reads on by itself after a lost connection, a server that leaves and a stream that ends, right where it stood: no
+    event is missing and none comes twice. What trying again cannot heal is raised from the iteration: a
+    `PositionError`, a `GapError`, any refusal.
+
+    Args:
+        address: `host:port` of the Sync Server, or of what `source` says.
+        start: `EARLIEST`, `LATEST`, or a position.
+        shards: The shards to read; all when empty.
+        filter: AIP-160, see the contract's `Open.filter`.
+        limits: See `StreamLimits`; here the credit bounds what waits in this process.
+        source: Which service to read from: `SYNC` or `ORDER_LOG`.
+    """
+
+    _two_way = False
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        start: Start | Position = EARLIEST,
+        shards: Sequence[int] = (),
+        filter: str = "",  # noqa: A002 - the contract's word
+        limits: StreamLimits | None = None,
+        source: Source = SYNC,
+    ) -> None:
+        self.progress: Progress | None = None
+        self._address = address
+        self._limits = limits or StreamLimits()
+        self._source = source
+        self._spec = Open(
+            start=Start(position=start) if isinstance(start, Position) else start,
+            shards=shards,
+            filter=filter,
+            heartbeat_interval=_duration(self._limits.heartbeat_seconds),
+            batch_events_max=self._limits.batch_events_max,
+        )
+        self._taken = (0, 0)
+        self._feed: Feed | None = None
+        self._closing = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        channel = await self._closing.enter_async_context(open_stream_channel(self._address))
+        self._feed = Feed(lambda spec: self._connect(channel, spec), self._spec, self._limits, two_way=self._two_way)
+        # Its errors travel by the inbox, never as the task's own: a TaskGroup here would cancel the user's body.
+        task = asyncio.create_task(self._feed.run(), name=f"read-{self._address}")
+        self._closing.push_async_callback(_cancel, task)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._closing.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        while not (arrivals := await self.take(events_max=1)).batches:
+            pass
+        return arrivals.batches[0]
+
+    async def opened(self) -> Opening:
+        """How the stream was first opened, once it was.
+
+        Raises:
+            StateSetError: It was refused.
+        """
+        return await asyncio.shield(self._running().opening)
+
+    async def take(self, *, events_max: int) -> Arrivals:
+        """What has arrived, as soon as there is something; what was taken before is done with now.
+
+        Without batches there is progress. A batch is never split: the first one may exceed `events_max`.
+
+        Raises:
+            StateSetError: The stream has ended for good, and everything that came before has been taken.
+        """
+        feed = self._running()
+        feed.consume(*self._taken)
+        self._taken = (0, 0)
+        arrivals = await feed.inbox.take(events_max)
+        self._taken = (arrivals.events, arrivals.size_bytes)
+        self.progress = arrivals.progress or self.progress
+        return arrivals
+
+    def _connect(self, channel: grpc.aio.Channel, spec: Open) -> Link:
+        return self._source.stream(channel, spec)
+
+    def _running(self) -> Feed:
+        if self._feed is None:
+            raise RuntimeError("use the stream as an async context manager")
+        return self._feed
+
+
+class Subscription(EventStream):
+    """Events under credit, with acks that become the durable floor of a named subscription.
+
+        async with Subscription("sync:50052", "mailer") as subscription:
+            async for batch in subscription:
+                ...
+                await subscription.ack(batch.position)
+
+    Args:
+        address: `host:port` of the Sync Server, or of what `source` says.
+        name: The subscription's; its floor outlives the process.
+        start: `STORED` goes on at the durable floor, and at the earliest event the first time. A position that you
+            store with your effects is the authority: give that.
+        shards: As in `EventStream`, and so are the others.
+        filter: AIP-160.
+        limits: How much is sent ahead.
+        source: Which service to read from.
+    """
+
+    _two_way = True
+
+    def __init__(
+        self,
+        address: str,
+        name: str,
+        *,
+        start: Start | Position = STORED,
+        shards: Sequence[int] = (),
+        filter: str = "",  # noqa: A002 - the contract's word
+        limits: StreamLimits | None = None,
+        source: Source = SYNC,
+    ) -> None:
+        super().__init__(address, start=start, shards=shards, filter=filter, limits=limits, source=source)
+        self._spec.subscription = name
+
+    async def ack(self, through: Position, *, timeout_seconds: float = 10.0) -> AckResult:
+        """Says that everything below `through` is done, and waits until the server has made that durable.
+
+        Raises:
+            TimeoutError: No result came in time; the ack may have been committed all the same.
+            StateSetError: The subscription has ended for good.
+        """
+        return await self._running().acks.ack(through, timeout_seconds)
+
+    def _connect(self, channel: grpc.aio.Channel, spec: Open) -> Link:
+        del spec  # the first frame carries it
+        return self._source.subscribe(channel)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMicroseconds(round(seconds * 1e6))
+    return duration

@@ -1,0 +1,187 @@
+"""A Sync Server for tests: the real wire, in this process, with the events and the faults that the test asks for."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Self
+from zlib import crc32
+
+import grpc
+import grpc.aio
+from stateset.common.v1.position_pb2 import Position
+from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset.order.v1.order_frame_pb2 import EventBatch, ServerFrame
+from stateset.stream.v1 import stream_pb2 as stream
+
+from stateset_client.testing.handlers import handlers
+from stateset_client.testing.session import Refusal, Session, now
+
+
+class FakeSync:
+    """Speaks `SyncService.Subscribe` and `StreamEvents`, and the Order Service's two streams, from memory.
+
+        async with FakeSync.start(shards=2) as sync:
+            sync.append(OrderEvent(order_id="o-1", version=1))
+            async with Subscription(sync.address, "test") as subscription:
+                ...
+
+    Attributes:
+        address: `host:port` to connect to.
+        floors: The durable floor of each subscription that acked.
+        opens: Every Open that was received, in order.
+        acks: Every ack's position, in order.
+        sent_events: How many events were sent on all streams together.
+        mute: Nothing is sent while it is set, not even heartbeats.
+    """
+
+    def __init__(self, shards: int, matches: Callable[[str, OrderEvent], bool]) -> None:
+        self.address = ""
+        self.log_epoch = str(uuid.uuid4())
+        self.floors: dict[str, Position] = {}
+        self.opens: list[stream.Open] = []
+        self.acks: list[Position] = []
+        self.sent_events = 0
+        self.mute = False
+        self._logs: list[list[OrderEvent]] = [[] for _ in range(shards)]
+        self._earliest = [1] * shards
+        self._epochs: dict[str, int] = {}
+        self._matches = matches
+        self._sessions: set[Session] = set()
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls, *, shards: int = 2, matches: Callable[[str, OrderEvent], bool] = lambda _filter, _event: True
+    ) -> AsyncIterator[Self]:
+        """Serves on a free port of this machine while the context lasts.
+
+        Args:
+            shards: The number of shards.
+            matches: Whether an event passes a filter; every event passes when it is not given.
+        """
+        fake = cls(shards, matches)
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        for handler in handlers(fake):
+            server.add_generic_rpc_handlers((handler,))
+        fake.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        try:
+            yield fake
+        finally:
+            fake.disconnect()
+            await server.stop(0)
+
+    @property
+    def head(self) -> Position:
+        """Behind the last event of every shard."""
+        return self.position([len(events) + 1 for events in self._logs])
+
+    def position(self, next_seq: list[int]) -> Position:
+        """A position of this log."""
+        return Position(log_epoch=self.log_epoch, next_seq=next_seq)
+
+    def append(self, event: OrderEvent, *, shard: int | None = None) -> OrderEvent:
+        """Records a copy of the event at the end of a shard, by its order id where none is named; returns the copy."""
+        recorded = OrderEvent()
+        recorded.CopyFrom(event)
+        recorded.shard = crc32(event.order_id.encode()) % len(self._logs) if shard is None else shard
+        recorded.seq = len(self._logs[recorded.shard]) + 1
+        recorded.metadata.log_epoch = self.log_epoch
+        recorded.metadata.record_time.CopyFrom(now())
+        self._logs[recorded.shard].append(recorded)
+        self._wake()
+        return recorded
+
+    def lose(self, shard: int) -> None:
+        """The next event of the shard will be skipped by every stream that is open, as no server should."""
+        for session in self._sessions:
+            session.next_seq[shard] += 1
+
+    def forget(self, shard: int, earliest_seq: int) -> None:
+        """Events below are no longer kept."""
+        self._earliest[shard] = earliest_seq
+
+    def recreate(self) -> None:
+        """Another log in the same place, without events."""
+        self.log_epoch = str(uuid.uuid4())
+        self._logs = [[] for _ in self._logs]
+        self.disconnect()
+
+    def take_over(self, name: str) -> None:
+        """As if another process had opened the subscription: acks of the streams that are open are fenced."""
+        self._epochs[name] = self._epochs.get(name, 0) + 1
+
+    def go_away(self) -> None:
+        """Every open stream says GoAway and ends with OK."""
+        for session in self._sessions:
+            session.leave(None)
+
+    def disconnect(self) -> None:
+        """Every open stream breaks with UNAVAILABLE."""
+        for session in self._sessions:
+            session.leave(Refusal(grpc.StatusCode.UNAVAILABLE, "", "cut by the test"))
+
+    async def serve(self, session: "Session") -> AsyncIterator[ServerFrame]:
+        """The frames of one stream."""
+        self._sessions.add(session)
+        try:
+            async for frame in session.frames():
+                yield frame
+        finally:
+            self._sessions.discard(session)
+
+    def start_of(self, spec: stream.Open) -> Position:
+        """Where the stream starts.
+
+        Raises:
+            Refusal: It cannot start there.
+        """
+        if spec.start.HasField("position"):
+            self._check(spec.start.position)
+            return spec.start.position
+        if spec.start.point == stream.START_POINT_LATEST:
+            return self.head
+        if spec.start.point == stream.START_POINT_EARLIEST or spec.subscription not in self.floors:
+            return self.position(self._earliest)
+        return self.floors[spec.subscription]
+
+    def open_epoch(self, name: str) -> int:
+        """The number of a new opening of the subscription; 0 without one."""
+        if not name:
+            return 0
+        self._epochs[name] = self._epochs.get(name, 0) + 1
+        return self._epochs[name]
+
+    def commit(self, name: str, delivery_epoch: int, ack: stream.Ack) -> stream.AckResult:
+        """Makes an ack durable, as far as memory goes."""
+        self.acks.append(ack.through)
+        floor = list(self.floors.get(name, self.position(self._earliest)).next_seq)
+        moved = [max(pair) for pair in zip(floor, ack.through.next_seq, strict=True)]
+        status = stream.ACK_STATUS_ALREADY if moved == floor else stream.ACK_STATUS_COMMITTED
+        if delivery_epoch != self._epochs[name]:
+            return stream.AckResult(ack_id=ack.ack_id, status=stream.ACK_STATUS_FENCED, floor=self.position(floor))
+        self.floors[name] = self.position(moved)
+        return stream.AckResult(ack_id=ack.ack_id, status=status, floor=self.floors[name])
+
+    def batch(self, shard: int, first_seq: int, spec: stream.Open, events_max: int) -> EventBatch | None:
+        """The next run of a shard under the stream's filter; none at its end."""
+        run = self._logs[shard][first_seq - 1 : first_seq - 1 + events_max]
+        if not run:
+            return None
+        matching = [event for event in run if not spec.filter or self._matches(spec.filter, event)]
+        return EventBatch(shard=shard, first_seq=first_seq, last_seq=run[-1].seq, events=matching)
+
+    def _check(self, position: Position) -> None:
+        if position.log_epoch != self.log_epoch:
+            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "LOG_EPOCH_CHANGED", "a position of another log")
+        if len(position.next_seq) != len(self._logs) or min(position.next_seq) < 1:
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "POSITION_MALFORMED", "not a position of this log")
+        for asked, earliest, head in zip(position.next_seq, self._earliest, self.head.next_seq, strict=True):
+            if asked < earliest:
+                raise Refusal(grpc.StatusCode.OUT_OF_RANGE, "POSITION_EXPIRED", "no longer kept")
+            if asked > head:
+                raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "POSITION_AHEAD", "ahead of the log")
+
+    def _wake(self) -> None:
+        for session in self._sessions:
+            session.changed.set()

@@ -1,0 +1,82 @@
+"""The four streams of the contract, as handlers of a fake server."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import grpc
+from stateset.order.v1 import order_service_pb2 as order
+from stateset.order.v1.order_frame_pb2 import ServerFrame
+from stateset.sync.v1 import sync_service_pb2 as sync
+
+from stateset_client.testing.session import Log, Refusal, Session
+
+
+class Server(Log, Protocol):
+    """A log that serves streams."""
+
+    def serve(self, session: Session) -> AsyncIterator[ServerFrame]:
+        """The frames of one stream."""
+
+
+def handlers(fake: Server) -> list[grpc.GenericRpcHandler]:
+    """Handlers for both services, served from one log."""
+
+    def two_way(request: Any, reply: Any) -> Any:  # noqa: ANN401 - messages of either service
+        async def handle(frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - gRPC's
+            opening = await anext(frames)
+            async with _ending(context):
+                session = Session(fake, opening.frame.open, credited=True)
+                reader = asyncio.create_task(session.receive(frames), name="fake-sync-read")
+                try:
+                    async for frame in fake.serve(session):
+                        yield reply(frame=frame)
+                finally:
+                    reader.cancel()
+
+        return grpc.stream_stream_rpc_method_handler(
+            handle,
+            request_deserializer=request.FromString,
+            response_serializer=reply.SerializeToString,
+        )
+
+    def one_way(request: Any, reply: Any) -> Any:  # noqa: ANN401 - messages of either service
+        async def handle(asked: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - gRPC's
+            async with _ending(context):
+                async for frame in fake.serve(Session(fake, asked.open, credited=False)):
+                    yield reply(frame=frame)
+
+        return grpc.unary_stream_rpc_method_handler(
+            handle,
+            request_deserializer=request.FromString,
+            response_serializer=reply.SerializeToString,
+        )
+
+    return [
+        grpc.method_handlers_generic_handler(
+            "stateset.sync.v1.SyncService",
+            {
+                "Subscribe": two_way(sync.SubscribeRequest, sync.SubscribeResponse),
+                "StreamEvents": one_way(sync.StreamEventsRequest, sync.StreamEventsResponse),
+            },
+        ),
+        grpc.method_handlers_generic_handler(
+            "stateset.order.v1.OrderService",
+            {
+                "SubscribeOrderEvents": two_way(order.SubscribeOrderEventsRequest, order.SubscribeOrderEventsResponse),
+                "StreamOrderEvents": one_way(order.StreamOrderEventsRequest, order.StreamOrderEventsResponse),
+            },
+        ),
+    ]
+
+
+@asynccontextmanager
+async def _ending(context: Any) -> AsyncIterator[None]:  # noqa: ANN401 - gRPC's
+    """Turns a refusal into the status that the stream ends with."""
+    try:
+        yield
+    except Refusal as refusal:
+        if refusal.reason:
+            context.set_trailing_metadata((("grpc-status-details-bin", refusal.details()),))
+        await context.abort(refusal.code, str(refusal))

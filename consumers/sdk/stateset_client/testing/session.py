@@ -1,0 +1,148 @@
+"""One stream of a fake server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final, Protocol
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
+from stateset.common.v1.position_pb2 import Position
+from stateset.order.v1.order_frame_pb2 import EventBatch, Events, ServerFrame
+from stateset.stream.v1 import stream_pb2 as stream
+
+_FRAME_EVENTS_MAX: Final = 500
+
+
+class Log(Protocol):
+    """What a stream asks of the server that it belongs to."""
+
+    opens: list[stream.Open]
+    sent_events: int
+    mute: bool
+
+    def start_of(self, spec: stream.Open) -> Position:
+        """Where the stream starts; raises `Refusal` when it cannot."""
+
+    def open_epoch(self, name: str) -> int:
+        """The number of a new opening of the subscription."""
+
+    def position(self, next_seq: list[int]) -> Position:
+        """A position of the log."""
+
+    def batch(self, shard: int, first_seq: int, spec: stream.Open, events_max: int) -> EventBatch | None:
+        """The next run of a shard under the stream's filter; none at its end."""
+
+    def commit(self, name: str, delivery_epoch: int, ack: stream.Ack) -> stream.AckResult:
+        """Makes an ack durable."""
+
+
+class Session:
+    """One stream."""
+
+    def __init__(self, fake: Log, spec: stream.Open, *, credited: bool) -> None:
+        self.changed = asyncio.Event()
+        self._fake = fake
+        self._spec = spec
+        self._start = fake.start_of(spec)
+        self.next_seq = list(self._start.next_seq)
+        self._delivery_epoch = fake.open_epoch(spec.subscription)
+        self._credited = credited
+        self._credit = [spec.credit.events, spec.credit.bytes]
+        self._results: list[stream.AckResult] = []
+        self._refusal: Refusal | None = None
+        self._left = False
+        fake.opens.append(spec)
+
+    def leave(self, refusal: "Refusal | None") -> None:
+        """Ends the stream: with the refusal, or with GoAway and OK."""
+        self._left = True
+        self._refusal = refusal
+        self.changed.set()
+
+    async def receive(self, frames: AsyncIterator[Any]) -> None:
+        """Takes in what the subscriber sends."""
+        async for wrapped in frames:
+            frame: stream.ClientFrame = wrapped.frame
+            if frame.HasField("credit"):
+                self._credit = [self._credit[0] + frame.credit.events, self._credit[1] + frame.credit.bytes]
+            elif frame.HasField("ack"):
+                self._results.append(self._fake.commit(self._spec.subscription, self._delivery_epoch, frame.ack))
+            elif frame.HasField("close"):
+                return
+            self.changed.set()
+
+    async def frames(self) -> AsyncIterator[ServerFrame]:
+        """Opened, then whatever is due."""
+        interval = self._spec.heartbeat_interval
+        heartbeat_seconds = interval.ToMicroseconds() / 1e6 or 5.0
+        opened = stream.Opened(
+            position=self._start,
+            delivery_epoch=self._delivery_epoch,
+            heartbeat_interval=interval,
+            shards=self._spec.shards or range(len(self.next_seq)),
+        )
+        yield ServerFrame(opened=opened)
+        while not self._left:
+            self.changed.clear()
+            for frame in [] if self._fake.mute else self._due():
+                yield frame
+            try:
+                async with asyncio.timeout(heartbeat_seconds):
+                    await self.changed.wait()
+            except TimeoutError:
+                if not self._fake.mute:
+                    yield ServerFrame(heartbeat=stream.Heartbeat())
+        if self._refusal is not None:
+            raise self._refusal
+        yield ServerFrame(go_away=stream.GoAway(position=self._fake.position(self.next_seq)))
+
+    def _due(self) -> list[ServerFrame]:
+        frames = []
+        while batches := self._batches():
+            frames.append(ServerFrame(events=Events(batches=batches)))
+        frames += [ServerFrame(ack_result=result) for result in self._results]
+        self._results.clear()
+        frames.append(ServerFrame(progress=stream.Progress(at=self._fake.position(self.next_seq), as_of=now())))
+        return frames
+
+    def _batches(self) -> list[EventBatch]:
+        """A frame's batches, as far as credit goes."""
+        batches = []
+        events_max = self._spec.batch_events_max or _FRAME_EVENTS_MAX
+        for shard in self._spec.shards or range(len(self.next_seq)):
+            if self._credited and min(self._credit) <= 0:
+                break
+            batch = self._fake.batch(shard, self.next_seq[shard], self._spec, self._eventsnow(events_max))
+            if batch is not None:
+                self.next_seq[shard] = batch.last_seq + 1
+                self._credit = [self._credit[0] - len(batch.events), self._credit[1] - batch.ByteSize()]
+                self._fake.sent_events += len(batch.events)
+                batches.append(batch)
+        return batches
+
+    def _eventsnow(self, events_max: int) -> int:
+        return min(events_max, self._credit[0]) if self._credited else events_max
+
+
+class Refusal(Exception):  # noqa: N818 - a status to end a stream with
+    """A status that a stream ends with."""
+
+    def __init__(self, code: grpc.StatusCode, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+    def details(self) -> bytes:
+        """The rich status of the wire."""
+        detail = AnyMessage()
+        detail.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain="sync.stateset.dev"))
+        status = status_pb2.Status(code=self.code.value[0], message=str(self), details=[detail])
+        return status.SerializeToString()
+
+
+def now() -> Timestamp:
+    """The time, to the second."""
+    return Timestamp(seconds=int(time.time()))

@@ -1,0 +1,35 @@
+"""One database of one service, behind two calls: read and write."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+
+class DatabaseUnavailableError(Exception):
+    """The database cannot be used now. Whether a write was committed is not known; the same work may be tried again."""
+
+
+class DatabaseLockedError(DatabaseUnavailableError):
+    """Somebody else has held a lock for longer than work may wait for it. Nothing was written."""
+
+
+class Database(Protocol):
+    """A service's own database. Work is a plain function over a connection and runs in one transaction.
+
+    Both calls commit when `work` returns and roll back when it raises. Cancelling the caller does not cut the
+    transaction short: it ends by itself, one way or the other. Both raise `DatabaseUnavailableError` when the database
+    cannot be used now.
+    """
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Runs `work` on one consistent snapshot; many may run at once, beside a write."""
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Runs `work` alone in this process: after every earlier write, before every later one.
+
+        Other processes may write at the same time where the database serves several; rows that matter are locked by
+        the work itself.
+        """

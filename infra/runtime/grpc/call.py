@@ -1,0 +1,186 @@
+"""The chain around every call: identity, deadline, errors, metrics, trace. One object a method, resolved at start."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc.aio
+from google.protobuf.descriptor import MethodDescriptor
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+from prometheus_client import Counter, Histogram
+from stateset.common.v1.options_pb2 import Access, access
+
+from infra.runtime.grpc.status import (
+    COMMON_ERRORS,
+    DeadlineTooShortError,
+    EncodedRefusalError,
+    ErrorTable,
+    Refusal,
+    refusal_of,
+    to_status,
+)
+from infra.runtime.log import get_logger
+
+LOCAL: Final = "local"  # the principal of every call where authentication is off
+DEADLINE_SECONDS: Final = 10.0  # of a unary call that came without one: long for a commit, short for a person
+_LEAST_SECONDS: Final = 0.005  # less than a group commit takes: begun work would be wasted
+
+HANDLED = Counter("stateset_grpc_server_handled_total", "Calls ended, by method and status code.", ["method", "code"])
+SECONDS = Histogram(
+    "stateset_grpc_server_seconds",
+    "Time from the arrival of a unary call to its reply.",
+    ["method"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+)
+_CODES: Final = {code.value[0]: code for code in StatusCode}
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler may know about the call that it serves.
+
+    Attributes:
+        principal: Who calls.
+        traceparent: The caller's W3C trace context; empty when it sent none.
+        deadline: When the caller stops waiting, by `time.monotonic()`.
+        bounded: The caller has set the deadline.
+    """
+
+    principal: str
+    traceparent: str
+    deadline: float
+    bounded: bool
+    _context: grpc.aio.ServicerContext[Any, Any]
+
+    def time_remaining(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - time.monotonic()
+
+    def set_trailing(self, key: str, value: str) -> None:
+        """Sends one entry of trailing metadata with the reply."""
+        self._context.set_trailing_metadata(((key, value),))
+
+
+UnaryHandler = Callable[[Any, Call], Awaitable[Any]]
+StreamHandler = Callable[[Any, Call], AsyncIterator[Any]]
+
+
+class Method:
+    """One RPC: its handler, and everything that happens around each of its calls."""
+
+    def __init__(self, descriptor: MethodDescriptor, domain: str, errors: ErrorTable) -> None:
+        self.access = access_of(descriptor)
+        self._name = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
+        self._domain = domain
+        self._errors = {**COMMON_ERRORS, **errors}
+        self._ok = HANDLED.labels(self._name, "OK")
+        self._seconds = SECONDS.labels(self._name)
+
+    def unary(self, handler: UnaryHandler) -> Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Any]]:
+        """The handler of a call with one reply, in its chain."""
+
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: ANN401 - any message
+            started = time.perf_counter()
+            try:
+                call = self._admit(context, DEADLINE_SECONDS)
+                if call.bounded:  # gRPC cancels it in time; another timer would cost as much as reading the request
+                    reply = await handler(request, call)
+                else:
+                    async with asyncio.timeout(DEADLINE_SECONDS):
+                        reply = await handler(request, call)
+            except BaseException as error:  # noqa: BLE001 - _end re-raises what is not an answer
+                await self._end(error, context)
+            else:
+                self._ok.inc()
+                return reply
+            finally:
+                self._seconds.observe(time.perf_counter() - started)
+
+        return handle
+
+    def stream(self, handler: StreamHandler) -> Callable[[Any, grpc.aio.ServicerContext[Any, Any]], AsyncIterator[Any]]:
+        """The handler of a call with many replies, in its chain."""
+
+        async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:  # noqa: ANN401 - any message
+            try:
+                async with aclosing(handler(request, self._admit(context, None))) as frames:  # type: ignore[type-var]
+                    async for frame in frames:
+                        yield frame
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - _end re-raises what is not an answer
+                await self._end(error, context)
+            else:
+                self._ok.inc()
+
+        return handle
+
+    def _admit(self, context: grpc.aio.ServicerContext[Any, Any], default_seconds: float | None) -> Call:
+        remaining = context.time_remaining()
+        bounded = remaining is not None
+        if remaining is None:
+            remaining = float("inf") if default_seconds is None else default_seconds
+        elif remaining < _LEAST_SECONDS:
+            raise DeadlineTooShortError(f"{remaining * 1000:.1f} ms are too short; nothing was done")
+        traceparent = ""
+        for key, value in context.invocation_metadata() or ():
+            if key == "traceparent":
+                traceparent = str(value)
+        return Call(LOCAL, traceparent, time.monotonic() + remaining, bounded, context)
+
+    async def _end(self, error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Answers with the error, or lets it go on where nobody waits for an answer."""
+        if isinstance(error, asyncio.CancelledError):
+            if context.cancelled():
+                HANDLED.labels(self._name, "CANCELLED").inc()
+                raise error
+            # Cancelled from within, by a stop: without a status the client would wait until its deadline.
+            refusal = Refusal(code=StatusCode.UNAVAILABLE, reason="STOPPING", message="stopping; try again")
+            status = to_status(refusal, self._domain)
+        elif isinstance(error, grpc.aio.AbortError) or not isinstance(error, (Exception, BaseExceptionGroup)):
+            raise error
+        else:
+            status = self._status(_single(error))
+        code = _CODES[status.code]
+        HANDLED.labels(self._name, code.name).inc()
+        trailing = context.trailing_metadata() or ()
+        context.set_trailing_metadata((*trailing, ("grpc-status-details-bin", status.SerializeToString())))
+        await context.abort(code, status.message)
+
+    def _status(self, error: BaseException) -> Status:
+        if isinstance(error, EncodedRefusalError):
+            return Status.FromString(error.status)
+        return to_status(self._refusal(error), self._domain)
+
+    def _refusal(self, error: BaseException) -> Refusal:
+        if isinstance(error, TimeoutError):
+            return Refusal(code=StatusCode.DEADLINE_EXCEEDED, reason="DEADLINE_EXCEEDED", message="out of time")
+        refusal = refusal_of(error, self._errors) if isinstance(error, Exception) else None
+        if refusal is None:
+            _log.error("unforeseen error", method=self._name, exc_info=error)
+            refusal = Refusal(code=StatusCode.INTERNAL, reason="INTERNAL", message="internal error; it was logged")
+        return refusal
+
+
+def access_of(descriptor: MethodDescriptor) -> Access:
+    """The access rule of a method.
+
+    Raises:
+        ValueError: The contract declares none, or one that is open to nobody.
+    """
+    rule = descriptor.GetOptions().Extensions[access]
+    if not rule.roles or 0 in rule.roles:
+        raise ValueError(f"{descriptor.full_name} declares no roles that may call it")
+    return rule
+
+
+def _single(error: BaseException) -> BaseException:
+    """What went wrong first, out of the group that a TaskGroup wraps around it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

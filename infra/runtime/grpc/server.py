@@ -1,0 +1,130 @@
+"""A gRPC server from contracts: every method of a service is registered, guarded and drained alike."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc.aio
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from infra.runtime.grpc.call import Method
+from infra.runtime.grpc.status import ErrorTable
+from infra.runtime.lifespan import StartupError
+
+MESSAGE_BYTES_MAX: Final = 262_144  # received; an order with all its lines fits
+FRAME_BYTES_MAX: Final = 1_048_576  # sent; a frame of a stream fits
+DRAIN_SECONDS: Final = 10.0  # streams end by themselves in far less; unary calls have their own deadline
+
+OPTIONS: Final = (
+    ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it silently
+    ("grpc.max_concurrent_streams", 100),  # and with it rapid resets are harmless
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", FRAME_BYTES_MAX),
+    ("grpc.max_metadata_size", 8192),
+    ("grpc.absolute_max_metadata_size", 8192),
+    ("grpc.keepalive_time_ms", 15_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 9_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service of a contract and the object whose methods, named as in the contract, serve it."""
+
+    descriptor: ServiceDescriptor
+    servicer: object
+
+
+@asynccontextmanager
+async def open_server(
+    address: str, services: Sequence[Service], *, domain: str, errors: ErrorTable, draining: asyncio.Event
+) -> AsyncIterator[int]:
+    """Serves until the context ends, then drains: health says NOT_SERVING, `draining` is set, calls and port end.
+
+    Args:
+        address: `host:port`; port 0 takes any free one.
+        services: What to serve. Health and reflection are added.
+        domain: Who speaks in errors, such as "order.stateset.dev".
+        errors: The services' own refusals.
+        draining: Long streams watch it and end themselves.
+
+    Yields:
+        The port.
+
+    Raises:
+        StartupError: The port is in use.
+    """
+    server = grpc.aio.server(options=OPTIONS)
+    for service in services:
+        server.add_generic_rpc_handlers((_handlers(service, domain, errors),))
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = [service.descriptor.full_name for service in services]
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    port = _bind(server, address)
+    try:
+        await server.start()
+        for name in (health.OVERALL_HEALTH, *names):
+            await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+        yield port
+    finally:
+        await checks.enter_graceful_shutdown()
+        draining.set()
+        await server.stop(DRAIN_SECONDS)
+
+
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        port = 0
+    if port == 0:
+        raise StartupError(
+            f"address {address} is not free: stop what listens there, or choose another with --grpc-address"
+        )
+    return port
+
+
+def _handlers(service: Service, domain: str, errors: ErrorTable) -> grpc.GenericRpcHandler:
+    return grpc.method_handlers_generic_handler(
+        service.descriptor.full_name,
+        {
+            method.name: _handler(method, getattr(service.servicer, method.name), domain, errors)
+            for method in service.descriptor.methods
+        },
+    )
+
+
+def _handler(
+    descriptor: MethodDescriptor,
+    behaviour: Callable[..., Any],
+    domain: str,
+    errors: ErrorTable,
+) -> Any:  # noqa: ANN401 - gRPC has one class for all four kinds
+    method = Method(descriptor, domain, errors)
+    kinds: dict[tuple[bool, bool], tuple[Any, Any]] = {
+        (False, False): (grpc.unary_unary_rpc_method_handler, method.unary),
+        (False, True): (grpc.unary_stream_rpc_method_handler, method.stream),
+        (True, False): (grpc.stream_unary_rpc_method_handler, method.unary),
+        (True, True): (grpc.stream_stream_rpc_method_handler, method.stream),
+    }
+    make, wrap = kinds[descriptor.client_streaming, descriptor.server_streaming]
+    return make(
+        wrap(behaviour),
+        request_deserializer=GetMessageClass(descriptor.input_type).FromString,
+        response_serializer=_serialize,
+    )
+
+
+def _serialize(reply: Message | bytes) -> bytes:
+    """Replies may be encoded already: a stored reply, a frame that many share."""
+    return reply if isinstance(reply, bytes) else reply.SerializeToString()

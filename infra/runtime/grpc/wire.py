@@ -1,0 +1,57 @@
+"""Between the messages that all services share and the values that their code works with."""
+
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from stateset.common.v1 import position_pb2
+
+from infra.kernel.position import Position
+
+_VARINT_BITS: Final = 0x7F
+
+
+def position_to_wire(position: Position) -> position_pb2.Position:
+    """The position as a message."""
+    return position_pb2.Position(
+        log_epoch=position.log_epoch, next_seq=position.next_seq, filter_hash=position.filter_hash
+    )
+
+
+def position_from_wire(message: position_pb2.Position) -> Position:
+    """The position in a message, as it stands: `check_log` says whether it is one of ours."""
+    return Position(
+        log_epoch=message.log_epoch, next_seq=tuple(message.next_seq), filter_hash=bytes(message.filter_hash)
+    )
+
+
+def timestamp_to_wire(time_us: int) -> Timestamp:
+    """Microseconds since 1970 as a message."""
+    seconds, micros = divmod(time_us, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=micros * 1000)
+
+
+def timestamp_from_wire(message: Timestamp) -> int:
+    """Microseconds since 1970; what is finer is cut off."""
+    return message.seconds * 1_000_000 + message.nanos // 1000
+
+
+def freshness_to_wire(position: Position, as_of_us: int, now_us: int) -> position_pb2.Freshness:
+    """How old an answer is that includes everything below `position`, and the whole log as of `as_of_us`."""
+    staleness = Duration()
+    staleness.FromMicroseconds(max(0, now_us - as_of_us))
+    return position_pb2.Freshness(
+        position=position_to_wire(position), as_of=timestamp_to_wire(as_of_us), staleness=staleness
+    )
+
+
+def embedded(field_number: int, body: bytes) -> bytes:
+    """A message field around a message that is encoded already."""
+    header = bytearray()
+    for number in (field_number << 3 | 2, len(body)):
+        left = number
+        while left > _VARINT_BITS:
+            header.append(left & _VARINT_BITS | 0x80)
+            left >>= 7
+        header.append(left)
+    return bytes(header) + body

@@ -1,0 +1,206 @@
+"""The topics on a broker: compared with the table, made, corrected, and checked before anything is published."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+    TopicDescription,
+)
+
+from infra.runtime.lifespan import StartupError
+from infra.runtime.topics import TOPICS, Topic
+
+_ANSWER_SECONDS: Final = 10.0
+_SETTLE_SECONDS: Final = 30.0  # new partitions elect leaders, deleted ones disappear, within a second or two
+_POLL_SECONDS: Final = 0.05
+_TO_MEND: Final = "run `stateset topics apply`"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One way in which a topic is not as the table says.
+
+    Attributes:
+        topic: Its full name.
+        what: `topic` if it is missing, `partitions`, or the key of its configuration that differs.
+        found: What the broker has; nothing if the topic is missing.
+        wanted: What the table says.
+    """
+
+    topic: str
+    what: str
+    found: str
+    wanted: str
+
+    def __str__(self) -> str:
+        """One line."""
+        if self.what == "topic":
+            return f"{self.topic}: missing"
+        return f"{self.topic}: {self.what} is {self.found}, and should be {self.wanted}"
+
+    @property
+    def mended(self) -> str:
+        """One line about it, once it is no more."""
+        return f"{self.topic}: made" if self.what == "topic" else f"{self.topic}: {self.what} set to {self.wanted}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A topic as the broker has it."""
+
+    partitions: int
+    config: Mapping[str, str]
+
+
+def differences(topic: Topic, found: Found | None, *, shards: int, prefix: str) -> list[Difference]:
+    """How the broker's topic differs from the table's; nothing if it does not."""
+    name = topic.name(prefix)
+    if found is None:
+        return [Difference(topic=name, what="topic", found="", wanted=topic.base_name)]
+    has = {"partitions": str(found.partitions), **found.config}
+    wants = {"partitions": str(shards), **topic.config}
+    return [
+        Difference(topic=name, what=what, found=has.get(what, "unset"), wanted=wanted)
+        for what, wanted in wants.items()
+        if has.get(what) != wanted
+    ]
+
+
+class TopicAdmin:
+    """The topics of one installation on one broker.
+
+    Every method raises `StartupError`, in one line, when the broker does not answer or refuses.
+    """
+
+    def __init__(self, bootstrap_servers: str, *, shards: int, prefix: str) -> None:
+        self._servers = bootstrap_servers
+        self._shards = shards
+        self._prefix = prefix
+        self._client = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+
+    async def diff(self) -> list[Difference]:
+        """How the broker's topics differ from the table."""
+        return [
+            difference
+            for topic in TOPICS
+            for difference in differences(topic, await self._found(topic), shards=self._shards, prefix=self._prefix)
+        ]
+
+    async def apply(self) -> list[Difference]:
+        """Makes what is missing and corrects configurations; returns what was changed.
+
+        Raises:
+            StartupError: A topic has another number of partitions. Nothing was changed.
+        """
+        found = await self.diff()
+        _refuse_partitions(found)
+        for topic in TOPICS:
+            mine = [difference for difference in found if difference.topic == topic.name(self._prefix)]
+            if any(difference.what == "topic" for difference in mine):
+                await self._create(topic)
+            elif mine:
+                await self._correct(topic, mine)
+        await self._settle(leaders=True)
+        return found
+
+    async def reset(self) -> None:
+        """Deletes the topics with all their records and makes them anew."""
+        await self.delete()
+        await self.apply()
+
+    async def delete(self) -> None:
+        """Deletes the topics with all their records; those that are missing are no matter."""
+        names = [topic.name(self._prefix) for topic in TOPICS]
+        for future in self._client.delete_topics(names, request_timeout=_ANSWER_SECONDS).values():
+            await self._answer(future, unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
+        await self._settle(leaders=False)
+
+    async def _found(self, topic: Topic) -> Found | None:
+        description = await self._describe(topic)
+        if description is None:
+            return None
+        resource = ConfigResource(ResourceType.TOPIC, topic.name(self._prefix))
+        [future] = self._client.describe_configs([resource], request_timeout=_ANSWER_SECONDS).values()
+        entries: dict[str, ConfigEntry] | None = await self._answer(future)
+        config = {key: str(entry.value) for key, entry in (entries or {}).items()}
+        return Found(partitions=len(description.partitions), config=config)
+
+    async def _describe(self, topic: Topic) -> TopicDescription | None:
+        names = TopicCollection([topic.name(self._prefix)])
+        [future] = self._client.describe_topics(names, request_timeout=_ANSWER_SECONDS).values()
+        return await self._answer(future, unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
+
+    async def _create(self, topic: Topic) -> None:
+        # As many replicas as the broker makes by default: how a cluster keeps its records is its own affair.
+        new = NewTopic(topic.name(self._prefix), self._shards, config=dict(topic.config))
+        [future] = self._client.create_topics([new], request_timeout=_ANSWER_SECONDS).values()
+        await self._answer(future, unless=KafkaError.TOPIC_ALREADY_EXISTS)
+
+    async def _correct(self, topic: Topic, found: Iterable[Difference]) -> None:
+        entries = [
+            ConfigEntry(difference.what, difference.wanted, incremental_operation=AlterConfigOpType.SET)
+            for difference in found
+        ]
+        resource = ConfigResource(ResourceType.TOPIC, topic.name(self._prefix), incremental_configs=entries)
+        [future] = self._client.incremental_alter_configs([resource], request_timeout=_ANSWER_SECONDS).values()
+        await self._answer(future)
+
+    async def _settle(self, *, leaders: bool) -> None:
+        """Waits until every partition has a leader, or until no topic is left."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while not all([_leads(await self._describe(topic)) is leaders for topic in TOPICS]):
+            if time.monotonic() > deadline:
+                raise StartupError(f"Kafka at {self._servers} did not settle within {_SETTLE_SECONDS:.0f} s; try again")
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _answer(self, future: "Future[T]", *, unless: int | None = None) -> T | None:
+        """The broker's answer; none if it answers with the one error that is no matter."""
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS + 1):
+                return await asyncio.wrap_future(future)
+        except KafkaException as error:
+            refusal: Any = error.args[0]
+            if refusal.code() == unless:
+                return None
+            raise StartupError(f"Kafka at {self._servers}: {refusal.str()}") from error
+        except TimeoutError as error:
+            raise StartupError(f"Kafka at {self._servers} does not answer") from error
+
+
+async def check_topics(bootstrap_servers: str, *, shards: int, topic_prefix: str) -> None:
+    """Looks whether the topics are there and fit the log, before anything is read or published.
+
+    Raises:
+        StartupError: One is missing or has another number of partitions than the log has shards; or Kafka is away.
+    """
+    found = await TopicAdmin(bootstrap_servers, shards=shards, prefix=topic_prefix).diff()
+    _refuse_partitions(found)
+    for difference in found:
+        if difference.what == "topic":
+            raise StartupError(f"{difference}; {_TO_MEND}")
+
+
+def _refuse_partitions(found: Iterable[Difference]) -> None:
+    for difference in found:
+        if difference.what == "partitions":
+            raise StartupError(
+                f"topic {difference.topic} has {difference.found} partitions, and the log {difference.wanted} shards: "
+                "use a log with as many shards, another --topic-prefix, or `stateset topics reset`"
+            )
+
+
+def _leads(description: TopicDescription | None) -> bool:
+    return description is not None and all(partition.leader is not None for partition in description.partitions)

@@ -1,0 +1,167 @@
+"""A transactional producer. Its records count once they are committed; until then a successor can take them back."""
+
+import time
+from contextlib import suppress
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from infra.runtime.kafka.errors import QUIET, BrokerError, broker_error
+from infra.runtime.kafka.headers import Headers
+
+_SLICE_SECONDS: Final = 0.5  # of a wait inside librdkafka, which cannot be interrupted
+_TAKE_OVER_SECONDS: Final = 8.0  # 0.6 to 1.0 s as a rule; a coordinator that has just started takes some more
+_COMMIT_SECONDS: Final = 5.0  # 50 ms as a rule
+_ROOM_SECONDS: Final = 5.0
+_TRANSACTION_TIMEOUT_MS: Final = 10_000  # how long a dead producer keeps readers of committed records waiting
+
+
+class TransactionalProducer:
+    """One producer under a transactional id; of all that ever had the id only the newest one writes.
+
+    Every call blocks for a bounded time, and all of them come from one thread. After an error there is nothing to be
+    done with it but to close it: the next producer of the id undoes what this one left open.
+    """
+
+    def __init__(self, bootstrap_servers: str, transactional_id: str) -> None:
+        self._failed: KafkaError | None = None
+        self._closing = False
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "client.id": transactional_id,
+                "transactional.id": transactional_id,
+                "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS,
+                "socket.timeout.ms": _TRANSACTION_TIMEOUT_MS,
+                "enable.idempotence": True,
+                "acks": "all",
+                "message.timeout.ms": 0,  # a record that was given up on would be a gap
+                "linger.ms": 2,  # one request for a group of commands; without it, a backlog goes in many small ones
+                "retry.backoff.ms": 1,
+                "socket.nagle.disable": True,
+                "reconnect.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 1_000,
+                "queue.buffering.max.messages": 50_000,
+                "queue.buffering.max.kbytes": 65_536,
+                "compression.type": "lz4",
+                # A commit vouches for every record of its transaction; what is left to be told is why one failed.
+                "delivery.report.only.error": True,
+                "on_delivery": self._hear,
+                **QUIET,
+            }
+        )
+
+    def take_over(self) -> None:
+        """Fences every earlier producer of the id, and undoes what it left open.
+
+        Raises:
+            BrokerError: It did not succeed in time.
+        """
+        deadline = time.monotonic() + _TAKE_OVER_SECONDS
+        while True:
+            try:
+                return self._producer.init_transactions(_SLICE_SECONDS)
+            except KafkaException as error:
+                self._go_on_or_raise(error, deadline, "taking over")
+
+    def begin(self) -> None:
+        """Opens a transaction.
+
+        Raises:
+            BrokerError: As always.
+        """
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            raise broker_error(error, "opening a transaction") from error
+
+    def send(
+        self, topic: str, partition: int, *, key: bytes, value: bytes, timestamp_ms: int, headers: Headers
+    ) -> None:
+        """Queues one record; it is on its way at once. Waits only while the queue is full.
+
+        Raises:
+            BrokerError: The transaction cannot be committed any more, or the queue stays full.
+        """
+        try:
+            self._producer.produce(topic, value, key, partition, timestamp=timestamp_ms, headers=headers)
+        except BufferError:
+            self._make_room()
+            self.send(topic, partition, key=key, value=value, timestamp_ms=timestamp_ms, headers=headers)
+        except KafkaException as error:
+            raise self._why(error, "producing") from error
+
+    def flush(self) -> None:
+        """Returns once the broker has every record since `begin`.
+
+        Raises:
+            BrokerError: It did not take them in time.
+        """
+        deadline = time.monotonic() + _COMMIT_SECONDS
+        try:
+            while self._producer.flush(_SLICE_SECONDS):
+                if self._failed is not None or self._closing or time.monotonic() > deadline:
+                    raise self._why(KafkaError(KafkaError._TIMED_OUT), "flushing")  # noqa: SLF001 - its public name
+        except KafkaException as error:
+            raise self._why(error, "flushing") from error
+
+    def commit(self) -> None:
+        """Makes every record since `begin` durable and visible to readers of committed records: all, or none.
+
+        Raises:
+            FencedError: A newer producer has taken over; none is.
+            BrokerError: Whether they are is not known.
+        """
+        deadline = time.monotonic() + _COMMIT_SECONDS
+        while True:
+            try:
+                return self._producer.commit_transaction(_SLICE_SECONDS)
+            except KafkaException as error:
+                self._go_on_or_raise(error, deadline, "committing")
+
+    def abort(self) -> None:
+        """Takes back every record since `begin`, and whatever an earlier producer of the id left in their partitions.
+
+        Raises:
+            FencedError: A newer producer has taken over.
+            BrokerError: It did not succeed in time.
+        """
+        deadline = time.monotonic() + _COMMIT_SECONDS
+        while True:
+            try:
+                return self._producer.abort_transaction(_SLICE_SECONDS)
+            except KafkaException as error:
+                self._go_on_or_raise(error, deadline, "aborting")
+
+    def interrupt(self) -> None:
+        """Ends the wait of a call that is under way, with an error, soon. Any thread may call."""
+        self._closing = True
+
+    def close(self) -> None:
+        """Throws away what is queued, and what is open stays open until a successor undoes it."""
+        with suppress(KafkaException):  # one that was fenced says so once more
+            self._producer.purge(blocking=False)
+            self._producer.poll(0)
+
+    def _make_room(self) -> None:
+        """Returns when the queue is shorter, as far as this can be known: `produce` is the judge."""
+        deadline = time.monotonic() + _ROOM_SECONDS
+        before = len(self._producer)
+        while len(self._producer) >= before and not self._closing:
+            self._producer.poll(0.01)
+            if self._failed is not None or time.monotonic() > deadline:
+                raise self._why(KafkaError(KafkaError._QUEUE_FULL), "producing")  # noqa: SLF001 - its public name
+
+    def _go_on_or_raise(self, error: KafkaException, deadline: float, doing: str) -> None:
+        """The library's own word decides whether the same call may simply be repeated."""
+        if not error.args[0].retriable() or self._closing or time.monotonic() > deadline:
+            raise self._why(error, doing) from error
+
+    def _why(self, error: KafkaException | KafkaError, doing: str) -> BrokerError:
+        """A failed record says more than the refusals that follow it."""
+        said = broker_error(error, doing)
+        return said if self._failed is None or type(said) is not BrokerError else broker_error(self._failed, doing)
+
+    def _hear(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None and self._failed is None:
+            self._failed = error

@@ -1,0 +1,170 @@
+"""PostgreSQL: one URL for every service, a schema for each, any number of processes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from zlib import crc32
+
+from asyncpg import exceptions as asyncpg_errors
+from sqlalchemy import URL, Connection, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from infra.runtime import schema
+from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError
+from infra.runtime.lifespan import StartupError
+
+T = TypeVar("T")
+
+_CONNECTIONS_MAX: Final = 8  # a process has two cores' worth of work for them; each costs the server some megabytes
+_CONNECT_SECONDS: Final = 5.0
+_REACH_SECONDS: Final = 15.0  # a server that was killed replays its log first
+_REACH_PAUSE_SECONDS: Final = 0.2
+_DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
+_SESSION: Final = {
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",
+    # A process that is frozen in the middle of a transaction holds its locks for no longer than this.
+    "idle_in_transaction_session_timeout": "2s",
+    "jit": "off",  # short statements only: compiling costs more than it saves
+}
+# SQLSTATE classes: connection, transaction rolled back, resources, operator; and: lock timeout, idle for too long.
+_PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57"})
+_LOCKED: Final = "55P03"
+_PASSING_STATES: Final = frozenset({_LOCKED, "25P03"})
+# The last one: a server that dies says so unasked, which puts the driver out of step with its connection.
+_LOST: Final = (
+    OSError,
+    asyncpg_errors.PostgresError,
+    asyncpg_errors.InterfaceError,
+    asyncpg_errors.InternalClientError,
+)
+
+
+class PostgresDatabase:
+    """See `Database`. SQLAlchemy over asyncpg; work runs on the event loop, its statements await underneath."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        # Transactions are begun and ended on the driver: SQLAlchemy would begin one only at its own first statement,
+        # and those that work gives to the driver before that would each be committed at once.
+        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._turn = asyncio.Lock()
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """See `Database.read`."""
+        return await _to_its_end(_transact(self._engine, work, isolation="repeatable_read", readonly=True))
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See `Database.write`."""
+        return await _to_its_end(self._write(work))
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        async with self._turn:
+            return await _transact(self._engine, work, isolation="read_committed", readonly=False)
+
+
+async def _to_its_end(transaction: Coroutine[Any, Any, T]) -> T:
+    """Awaits in a task of its own: a caller that is cancelled leaves a clean connection behind."""
+    return await asyncio.shield(asyncio.create_task(transaction, name="sql"))
+
+
+async def _transact(engine: AsyncEngine, work: Callable[[Connection], T], *, isolation: str, readonly: bool) -> T:
+    try:
+        async with engine.connect() as connection:
+            try:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                async with driver.transaction(isolation=isolation, readonly=readonly):
+                    return await connection.run_sync(work)
+            except _LOST:
+                await connection.invalidate()
+                raise
+    except (*_LOST, DBAPIError, PoolTimeoutError) as error:
+        if _is_passing(error):
+            kind = DatabaseLockedError if _state(error) == _LOCKED else DatabaseUnavailableError
+            raise kind(f"PostgreSQL cannot be used now: {error}") from error
+        raise
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same work may succeed later, as it was the server or the way there that failed, or a lock."""
+    if isinstance(error, DBAPIError) and (
+        error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+    ):
+        return True
+    state = _state(error)
+    return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
+
+
+def _state(error: Exception) -> str:
+    """The server's SQLSTATE; where the driver says none, the connection is at fault."""
+    if isinstance(error, DBAPIError):
+        return getattr(error.orig, "sqlstate", None) or ""
+    return getattr(error, "sqlstate", None) or "08000"
+
+
+@asynccontextmanager
+async def open_postgres(url: URL, *, service: str, migrations: Path) -> AsyncIterator[PostgresDatabase]:
+    """See `open_database`. The service's tables lie in the schema `stateset_<service>`."""
+    name = f"stateset_{service}"
+    shown = url.render_as_string(hide_password=True)
+    engine = create_async_engine(
+        url.set(drivername="postgresql+asyncpg"),
+        pool_size=_CONNECTIONS_MAX,
+        max_overflow=0,
+        pool_pre_ping=False,
+        connect_args={
+            "timeout": _CONNECT_SECONDS,
+            "server_settings": {**_SESSION, "search_path": name, "application_name": name},
+        },
+    )
+    try:
+        try:
+            await _reach(engine, name, migrations)
+        except (*_LOST, DBAPIError) as error:
+            raise StartupError(f"cannot use {shown} ({error}): start it, or name another with --database") from error
+        yield PostgresDatabase(engine)
+    finally:
+        await engine.dispose()
+
+
+async def _reach(engine: AsyncEngine, name: str, migrations: Path) -> None:
+    """Prepares the schema; a server that is just starting again is waited for."""
+    until = asyncio.get_running_loop().time() + _REACH_SECONDS
+    while True:
+        try:
+            async with engine.begin() as connection:
+                return await connection.run_sync(_prepare, name, migrations)
+        except (*_LOST, DBAPIError) as error:
+            if not _is_passing(error) or asyncio.get_running_loop().time() > until:
+                raise
+        await asyncio.sleep(_REACH_PAUSE_SECONDS)
+
+
+def _prepare(connection: Connection, name: str, migrations: Path) -> None:
+    """Checks before it changes anything; one process at a time, as others may start at this moment."""
+    for setting in _DURABLE:
+        if connection.execute(text(f"SHOW {setting}")).scalar_one() == "off":
+            raise StartupError(f"the PostgreSQL server runs with {setting} = off and could lose what it has committed")
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": crc32(name.encode())})
+    _refuse_foreign(connection, name, migrations)
+    connection.execute(text("SET LOCAL statement_timeout = 0"))  # a revision may index a large table
+    connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{name}"'))
+    schema.upgrade(connection, migrations)
+    connection.execute(text("ANALYZE"))
+
+
+def _refuse_foreign(connection: Connection, name: str, migrations: Path) -> None:
+    tables = set(
+        connection.execute(
+            text("SELECT table_name FROM information_schema.tables WHERE table_schema = :name"), {"name": name}
+        ).scalars()
+    )
+    if tables and "alembic_version" not in tables:
+        raise StartupError(f"the schema {name} holds tables that are not ours: name another database with --database")
+    if tables:
+        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+        if revision is not None and revision not in schema.revisions(migrations):
+            raise StartupError(f"the schema {name} was written by a newer version (revision {revision}): upgrade")

@@ -1,0 +1,167 @@
+"""SQLite, embedded: one file, one process, one writing thread and a few reading ones."""
+
+import asyncio
+import fcntl
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from zlib import crc32
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import QueuePool
+
+from infra.runtime import schema
+from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError
+from infra.runtime.lifespan import StartupError
+
+T = TypeVar("T")
+
+_READERS: Final = 4  # threads; enough to keep both cores of a small machine busy, each costs one connection
+_BUSY_TIMEOUT_MS: Final = 5000
+_WAL_PAGES_MAX: Final = 20_000  # 80 MB between checkpoints: more spreads their cost further, and lengthens recovery
+
+
+class SqliteDatabase:
+    """See `Database`. SQLAlchemy's synchronous engine, on threads of our own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="sql-write")
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sql-read")
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """See `Database.read`."""
+        return await self._run(self._readers, work, "BEGIN")
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """See `Database.write`. The lock is taken at once: a transaction that reads first could not upgrade."""
+        return await self._run(self._writer, work, "BEGIN IMMEDIATE")
+
+    def close(self) -> None:
+        """Waits for the running work, then closes every connection."""
+        self._writer.shutdown()
+        self._readers.shutdown()
+        self._engine.dispose()
+
+    async def _run(self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], begin: str) -> T:
+        future = asyncio.get_running_loop().run_in_executor(threads, self._transact, work, begin)
+        return await asyncio.shield(future)
+
+    def _transact(self, work: Callable[[Connection], T], begin: str) -> T:
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql(begin)
+                result = work(connection)
+                connection.commit()
+                return result
+        except (sqlite3.OperationalError, OperationalError) as error:  # locked, full, unreadable
+            locked = "database is locked" in str(error)
+            kind = DatabaseLockedError if locked else DatabaseUnavailableError
+            raise kind(f"SQLite cannot be used now: {error}") from error
+
+
+@asynccontextmanager
+async def open_sqlite(url: URL, *, service: str, migrations: Path) -> AsyncIterator[SqliteDatabase]:
+    """See `open_database`."""
+    if not url.database:
+        raise StartupError(f"{url} names no file: use sqlite:///path/to/file.db")
+    path = Path(url.database)
+    refuse_foreign(path, service, migrations)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _held_alone(path):
+        engine = _engine(path)
+        try:
+            await asyncio.to_thread(_migrate, engine, service, migrations)
+            database = SqliteDatabase(engine)
+        except BaseException:
+            engine.dispose()
+            raise
+        try:
+            yield database
+        finally:
+            await asyncio.to_thread(database.close)
+
+
+def refuse_foreign(path: Path, service: str, migrations: Path) -> None:
+    """Looks at an existing file without changing a byte of it; a missing or empty one is anybody's.
+
+    Raises:
+        StartupError: It is not the service's, or is newer than this program.
+    """
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    advice = f"name another file with --database, or move {path} away"
+    try:
+        application_id, tables, revision = _look_at(path)
+    except sqlite3.DatabaseError as error:
+        raise StartupError(f"{path} is not a database of the {service} service ({error}): {advice}") from error
+    if application_id == 0 and not tables:
+        return  # a process of ours was killed before it could write its name
+    if application_id != _application_id(service):
+        raise StartupError(f"{path} is not a database of the {service} service: {advice}")
+    if revision is not None and revision not in schema.revisions(migrations):
+        raise StartupError(f"{path} was written by a newer version (revision {revision}): upgrade")
+
+
+def _look_at(path: Path) -> tuple[int, set[str], str | None]:
+    """The file's application id, its tables, and their revision if it says one."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if "alembic_version" not in tables:
+            return application_id, tables, None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return application_id, tables, row and row[0]
+    finally:
+        connection.close()
+
+
+def _application_id(service: str) -> int:
+    return crc32(f"stateset.{service}".encode()) & 0x7FFFFFFF
+
+
+@contextmanager
+def _held_alone(path: Path) -> Iterator[None]:
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StartupError(f"{path} is open in another process: stop that one, or use another file") from error
+        yield
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        pool_size=_READERS + 1,
+        max_overflow=0,
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's signature
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"busy_timeout={_BUSY_TIMEOUT_MS}",
+            f"wal_autocheckpoint={_WAL_PAGES_MAX}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _migrate(engine: Engine, service: str, migrations: Path) -> None:
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"PRAGMA application_id = {_application_id(service)}")
+        schema.upgrade(connection, migrations)
+        connection.commit()
+        connection.execute(text("ANALYZE"))
+        connection.commit()

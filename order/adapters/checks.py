@@ -1,0 +1,112 @@
+"""What a field of a request may hold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from stateset.common.v1 import money_pb2, personal_pb2
+from stateset.order.v1 import order_pb2
+
+from infra.kernel.money import AMOUNT_MAX, amount
+from infra.runtime.grpc.status import Violation
+from infra.runtime.grpc.wire import timestamp_from_wire
+from order.domain.commands import Amount, LineQuantity
+
+LINES_MAX: Final = 500
+_ID_MAX: Final = 64
+_TEXT_MAX: Final = 1000
+_QUANTITY_MAX: Final = 1_000_000_000
+_SECONDS_MIN: Final = -62_135_596_800  # the years 1 to 9999, as the contract's timestamps have them
+_SECONDS_MAX: Final = 253_402_300_799
+_NANOS_MAX: Final = 999_999_999
+
+
+@dataclass(slots=True)
+class Checks:
+    """Collects violations while a request is read."""
+
+    found: list[Violation] = field(default_factory=list)
+
+    def refuse(self, path: str, description: str) -> None:
+        """Notes a violation."""
+        self.found.append(Violation(path, description))
+
+    def require(self, holds: bool, path: str, description: str) -> None:  # noqa: FBT001 - the condition comes first
+        """Notes a violation unless the condition holds."""
+        if not holds:
+            self.refuse(path, description)
+
+    def identifier(self, path: str, value: str, *, least: int = 1) -> str:
+        """Letters and signs, few enough for an index."""
+        if not least <= len(value) <= _ID_MAX or not value.isprintable():
+            self.refuse(path, f"must be {least} to {_ID_MAX} printable characters")
+        return value
+
+    def text(self, path: str, value: str) -> str:
+        """Free text."""
+        self.require(
+            len(value) <= _TEXT_MAX and "\0" not in value, path, f"must be at most {_TEXT_MAX} characters, none U+0000"
+        )
+        return value
+
+    def quantity(self, path: str, value: int) -> int:
+        """Whole units."""
+        self.require(0 < value <= _QUANTITY_MAX, path, f"must be 1 to {_QUANTITY_MAX}")
+        return value
+
+    def price(self, path: str, price: money_pb2.Price) -> int:
+        """A unit price; its nanos."""
+        self.require(price.nanos >= 0, f"{path}.nanos", "must not be negative")
+        return price.nanos
+
+    def unique(self, path: str, ids: Sequence[str]) -> None:
+        """Line ids that are named once."""
+        for index, each in enumerate(ids):
+            self.require(each not in ids[:index], f"{path}[{index}].line_id", "must be named once")
+
+    def time(self, path: str, value: Timestamp) -> int:
+        """A time, in microseconds since 1970."""
+        valid = _SECONDS_MIN <= value.seconds <= _SECONDS_MAX and 0 <= value.nanos <= _NANOS_MAX
+        self.require(valid, path, "must be a time of the years 1 to 9999")
+        return timestamp_from_wire(value) if valid else 0
+
+    def cost(self, path: str, quantity: int, price_nanos: int, currency_code: str) -> None:
+        """What so many units come to."""
+        cost = amount(quantity, price_nanos, currency_code)
+        self.require(cost <= AMOUNT_MAX, path, f"must not come to more than {AMOUNT_MAX} minor units")
+
+    def money(self, path: str, money: money_pb2.Money) -> Amount:
+        """An amount above 0; whether it is in the order's currency is for the model to say."""
+        self.require(0 < money.minor_units <= AMOUNT_MAX, f"{path}.minor_units", f"must be 1 to {AMOUNT_MAX}")
+        return Amount(currency_code=money.currency_code, minor_units=money.minor_units)
+
+    def quantities(
+        self, path: str, lines: Sequence[order_pb2.LineQuantity], *, required: bool = False
+    ) -> tuple[LineQuantity, ...]:
+        """Units by line, each line once."""
+        if lines or required:
+            self.lines(path, lines)
+        return tuple(LineQuantity(line_id=line.line_id, quantity=line.quantity) for line in lines)
+
+    def lines(self, path: str, lines: Sequence[order_pb2.LineQuantity | order_pb2.FillLine]) -> None:
+        """At least one line, each once, with its units."""
+        self.require(0 < len(lines) <= LINES_MAX, path, f"must be 1 to {LINES_MAX} lines")
+        for index, line in enumerate(lines):
+            self.identifier(f"{path}[{index}].line_id", line.line_id)
+            self.quantity(f"{path}[{index}].quantity", line.quantity)
+        self.unique(path, [line.line_id for line in lines])
+
+    def personal_paths(self, path: str, message: Message) -> list[str]:
+        """The paths that are set, such as "personal.ship_to.locality"; their values go nowhere from here."""
+        paths: list[str] = []
+        for descriptor, value in message.ListFields():
+            each = f"{path}.{descriptor.name}"
+            if isinstance(value, personal_pb2.PostalAddress):
+                paths += self.personal_paths(each, value)
+                continue
+            paths.append(each)
+            for text in value if descriptor.is_repeated else (value,):
+                self.text(each, text)
+        return paths

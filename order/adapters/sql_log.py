@@ -1,0 +1,288 @@
+"""The log in SQL."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection, func, insert, select, text, update
+
+from infra.kernel.digest import Digest
+from infra.kernel.position import Position
+from infra.runtime.database import Database, DatabaseLockedError, DatabaseUnavailableError
+from infra.runtime.lifespan import StartupError
+from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
+from order.adapters.sql_group import GROUPS, shards_of, stored_reply
+from order.adapters.sql_records import due_query
+from order.adapters.sql_tables import (
+    IDEMPOTENCY,
+    LOG,
+    LOG_FLOORS,
+    LOG_SUBSCRIPTIONS,
+    ORDER_EVENTS,
+    ORDERS,
+    SHARD_HEADS,
+)
+from order.application.ports import (
+    Head,
+    LoggedEvent,
+    Needs,
+    Outcome,
+    RequestKey,
+    ShardLockedError,
+    StoredReply,
+    View,
+    Writes,
+)
+from order.application.tail import Tail
+from order.domain.errors import StoreUnavailableError
+
+T = TypeVar("T")
+
+_TRIES = 8  # of a group whose outcome is not known, or that lost a race
+_TRY_SECONDS = 0.2  # with the above: past the server's own time-out for idle transactions, inside a caller's deadline
+_TAIL_BYTES_MAX = 16 * 1024 * 1024  # some seconds of a busy log
+_EVENT = select(
+    ORDER_EVENTS.c.shard,
+    ORDER_EVENTS.c.seq,
+    ORDER_EVENTS.c.group_index,
+    ORDER_EVENTS.c.group_size,
+    ORDER_EVENTS.c.record_time_us,
+    ORDER_EVENTS.c.order_id,
+    ORDER_EVENTS.c.body,
+)
+
+
+async def open_log(
+    database: Database,
+    shards: int,
+    *,
+    tail_bytes_max: int = _TAIL_BYTES_MAX,
+    subscriptions_max: int = SUBSCRIPTIONS_MAX,
+) -> "SqlLog":
+    """The log in the database, made with so many shards if there is none yet.
+
+    Args:
+        database: Where it is.
+        shards: Of a new one.
+        tail_bytes_max: Of its own newest events it keeps so much in memory, for readers at the head.
+        subscriptions_max: So many durable subscriptions it keeps.
+
+    Raises:
+        StartupError: There is one with another number of shards.
+    """
+    log_epoch, found = await database.write(lambda connection: _found_or_made(connection, shards))
+    if found != shards:
+        raise StartupError(f"the log has {found} shards, not {shards}, and keeps them for ever: use --shards {found}")
+    return SqlLog(
+        database, log_epoch, Tail(shards, bytes_max=tail_bytes_max), shards, subscriptions_max=subscriptions_max
+    )
+
+
+def _found_or_made(connection: Connection, shards: int) -> tuple[str, int]:
+    row = connection.execute(select(LOG.c.log_epoch, LOG.c.shards)).one_or_none()
+    if row is not None:
+        return row[0], row[1]
+    log_epoch = str(uuid.uuid4())
+    connection.execute(insert(LOG).values(log_epoch=log_epoch, shards=shards))
+    heads = [{"shard": shard, "next_seq": 1, "earliest_seq": 1, "record_time_us": 0} for shard in range(shards)]
+    connection.execute(insert(SHARD_HEADS), heads)
+    return log_epoch, shards
+
+
+class SqlLog:
+    """The `Log` in one service's database."""
+
+    def __init__(
+        self, database: Database, log_epoch: str, tail: Tail, shards: int, *, subscriptions_max: int = SUBSCRIPTIONS_MAX
+    ) -> None:
+        self._database = database
+        self._tail = tail
+        self.log_epoch = log_epoch
+        self.shards = shards
+        self._subscriptions_max = subscriptions_max
+
+    async def commit(self, needs: Needs, decide: Callable[[View], Writes]) -> None:
+        """See `Log.commit`.
+
+        A connection that is lost in the commit leaves open what happened: the group is tried again, finds its own
+        replies if it had been committed, and only then is anybody answered.
+        """
+        shards = shards_of(needs, self.shards)
+
+        def work(connection: Connection) -> Writes:
+            group = GROUPS[connection.dialect.name]()
+            writes = decide(group.read(connection, needs, shards))
+            group.write(connection, writes)
+            return writes
+
+        self._tail.append((await self._until_known(work)).events)
+
+    async def _until_known(self, work: Callable[[Connection], T]) -> T:
+        doubt: DatabaseUnavailableError | None = None
+        for _ in range(_TRIES):
+            try:
+                return await self._database.write(work)
+            except DatabaseUnavailableError as error:
+                # After a try whose end is not known it may be that one, still open at the server, that holds the lock.
+                if isinstance(error, DatabaseLockedError) and doubt is None:
+                    raise ShardLockedError(str(error)) from error
+                doubt = error
+            await asyncio.sleep(_TRY_SECONDS)
+        raise StoreUnavailableError(str(doubt)) from doubt
+
+    async def heads(self) -> list[Head]:
+        """See `Log.heads`."""
+        rows = await self._read(
+            lambda connection: connection.execute(
+                select(SHARD_HEADS.c.next_seq, SHARD_HEADS.c.record_time_us).order_by(SHARD_HEADS.c.shard)
+            ).all()
+        )
+        return [Head(next_seq=next_seq, record_time_us=time_us) for next_seq, time_us in rows]
+
+    async def earliest(self) -> list[int]:
+        """See `Log.earliest`."""
+        query = select(SHARD_HEADS.c.earliest_seq).order_by(SHARD_HEADS.c.shard)
+        return list(await self._read(lambda connection: connection.execute(query).scalars().all()))
+
+    async def read_events(self, shard: int, from_seq: int, events_max: int) -> list[LoggedEvent]:
+        """See `Log.read_events`."""
+        held = self._tail.read(shard, from_seq, events_max)
+        return held or await self._read_events(shard, from_seq, events_max)
+
+    async def _read_events(self, shard: int, from_seq: int, events_max: int) -> list[LoggedEvent]:
+        query = (
+            _EVENT.where(ORDER_EVENTS.c.shard == shard, ORDER_EVENTS.c.seq >= from_seq)
+            .order_by(ORDER_EVENTS.c.seq)
+            .limit(events_max)
+        )
+        rows = await self._read(lambda connection: connection.execute(query).all())
+        events = [LoggedEvent(*row) for row in rows]
+        if len(events) < events_max:
+            return events
+        last = events[-1]
+        if last.group_index + 1 == last.group_size:
+            return events
+        whole = [event for event in events if event.seq < last.seq - last.group_index]
+        return whole or await self._read_events(shard, from_seq, last.group_size)
+
+    async def read_reply(self, key: RequestKey) -> StoredReply | None:
+        """See `Log.read_reply`."""
+        return await self._read(lambda connection: _reply(connection, key))
+
+    async def fence(self, key: RequestKey, time_us: int) -> StoredReply:
+        """See `Log.fence`. Whoever inserts the key second waits for the first, and finds what it has left."""
+        fenced = {"outcome": Outcome.NOT_EXECUTED.value, "reply": b"", "time_us": time_us}
+
+        def work(connection: Connection) -> StoredReply:
+            connection.execute(_FENCE, {"principal": key[0], "request_id": key[1], **fenced})
+            stored = _reply(connection, key)
+            assert stored is not None  # noqa: S101 - the statement before has seen to it
+            return stored
+
+        return await self._write(work)
+
+    async def forget_replies(self, before_us: int, replies_max: int) -> int:
+        """See `Log.forget_replies`."""
+        limits = {"before_us": before_us, "replies_max": replies_max}
+        return await self._write(lambda connection: connection.execute(_FORGET, limits).rowcount)
+
+    async def due_orders(self, time_us: int, orders_max: int) -> list[str]:
+        """See `Log.due_orders`."""
+        query = due_query(time_us, orders_max)
+        return list(await self._read(lambda connection: connection.execute(query).scalars().all()))
+
+    async def digest(self) -> tuple[Position, Digest]:
+        """See `Log.digest`."""
+
+        def work(connection: Connection) -> tuple[Position, Digest]:
+            digest = Digest()
+            for order_id, version in connection.execute(select(ORDERS.c.order_id, ORDERS.c.version)):
+                digest.add(order_id, version)
+            heads = connection.execute(select(SHARD_HEADS.c.next_seq).order_by(SHARD_HEADS.c.shard)).scalars().all()
+            return Position(log_epoch=self.log_epoch, next_seq=tuple(heads)), digest
+
+        return await self._read(work)
+
+    async def open_subscription(self, name: str) -> tuple[int, dict[int, int]]:
+        """See `Log.open_subscription`."""
+
+        def work(connection: Connection) -> tuple[int, dict[int, int]]:
+            row = LOG_SUBSCRIPTIONS.c.name == name
+            newest = connection.execute(
+                update(LOG_SUBSCRIPTIONS)
+                .where(row)
+                .values(delivery_epoch=LOG_SUBSCRIPTIONS.c.delivery_epoch + 1)
+                .returning(LOG_SUBSCRIPTIONS.c.delivery_epoch)
+            ).scalar_one_or_none()
+            if newest is None:
+                kept = connection.execute(select(func.count()).select_from(LOG_SUBSCRIPTIONS)).scalar_one()
+                refuse_more(kept, self._subscriptions_max)
+                newest = 1
+                connection.execute(insert(LOG_SUBSCRIPTIONS).values(name=name, delivery_epoch=newest))
+            floors = connection.execute(
+                select(LOG_FLOORS.c.shard, LOG_FLOORS.c.next_seq).where(LOG_FLOORS.c.name == name)
+            )
+            return newest, {row.shard: row.next_seq for row in floors}
+
+        return await self._write(work)
+
+    async def move_floors(self, name: str, delivery_epoch: int, floors: Mapping[int, int]) -> bool:
+        """See `Log.move_floors`. The statement that writes checks the epoch, too."""
+
+        def work(connection: Connection) -> bool:
+            for shard, next_seq in floors.items():
+                move = {"name": name, "shard": shard, "next_seq": next_seq, "delivery_epoch": delivery_epoch}
+                if connection.execute(_MOVE_FLOOR, move).rowcount == 0:
+                    return False
+            return True
+
+        return await self._write(work)
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        with _told_as_ours():
+            return await self._database.read(work)
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        with _told_as_ours():
+            return await self._database.write(work)
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseUnavailableError as error:
+        raise StoreUnavailableError(str(error)) from error
+
+
+def _reply(connection: Connection, key: RequestKey) -> StoredReply | None:
+    found = (IDEMPOTENCY.c.principal == key[0]) & (IDEMPOTENCY.c.request_id == key[1])
+    row = connection.execute(_REPLY.where(found)).one_or_none()
+    return None if row is None else stored_reply(*row)
+
+
+_REPLY = select(IDEMPOTENCY.c.method, IDEMPOTENCY.c.fields, IDEMPOTENCY.c.outcome, IDEMPOTENCY.c.reply)
+_FENCE = text(
+    """
+    INSERT INTO idempotency (principal, request_id, method, fields, outcome, reply, time_us)
+    VALUES (:principal, :request_id, '', '{}', :outcome, :reply, :time_us) ON CONFLICT DO NOTHING
+    """
+)
+_FORGET = text(
+    """
+    DELETE FROM idempotency WHERE (principal, request_id) IN (
+        SELECT principal, request_id FROM idempotency WHERE time_us < :before_us ORDER BY time_us LIMIT :replies_max
+    )
+    """
+)
+_MOVE_FLOOR = text(
+    """
+    INSERT INTO log_floors (name, shard, next_seq)
+    SELECT name, CAST(:shard AS INTEGER), CAST(:next_seq AS BIGINT) FROM log_subscriptions
+    WHERE name = :name AND delivery_epoch = :delivery_epoch
+    ON CONFLICT (name, shard) DO UPDATE SET next_seq =
+        CASE WHEN excluded.next_seq > log_floors.next_seq THEN excluded.next_seq ELSE log_floors.next_seq END
+    """
+)

@@ -1,0 +1,95 @@
+"""How events, replies and refusals are encoded, for one log."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from stateset.common.v1 import event_metadata_pb2, position_pb2
+from stateset.order.v1 import order_event_pb2, order_pb2, order_service_pb2
+
+from infra.kernel.shard import shard_of
+from infra.runtime.grpc.status import refusal_of, to_status
+from infra.runtime.grpc.wire import embedded, timestamp_to_wire
+from order.adapters.grpc_status import DOMAIN, ERRORS, STORED_CODES
+from order.adapters.wire_changes import change_to_wire
+from order.adapters.wire_order import STATE_TO_WIRE, order_to_wire
+from order.application.ports import CausedEvent, Submission
+from order.domain.changes import Change
+from order.domain.errors import OrderError
+from order.domain.order import Order
+
+SOURCE: Final = "//order.stateset.dev"
+_PACKAGE: Final = "stateset.order.v1"
+
+
+class WireCodec:
+    """The `Codec` of the contract, for one log. An order is encoded once; event and reply embed its bytes."""
+
+    def __init__(self, log_epoch: str, shards: int) -> None:
+        self._log_epoch = log_epoch
+        self._shards = shards
+
+    def encode_order(self, order: Order) -> bytes:
+        """See `Codec.encode_order`."""
+        return order_to_wire(order).SerializeToString()
+
+    def encode_event(
+        self, submission: Submission, caused: CausedEvent, before: Order | None, after: Order, order_bytes: bytes
+    ) -> bytes:
+        """See `Codec.encode_event`."""
+        name, change = change_to_wire(caused.change, after)
+        record_time = timestamp_to_wire(after.update_time_us)
+        occur_time_us = submission.occur_time_us
+        event = order_event_pb2.OrderEvent(
+            metadata=event_metadata_pb2.EventMetadata(
+                event_id=caused.event_id,
+                type=event_type(caused.change),
+                source=SOURCE,
+                subject=f"orders/{after.order_id}",
+                log_epoch=self._log_epoch,
+                occur_time=record_time if occur_time_us is None else timestamp_to_wire(occur_time_us),
+                record_time=record_time,
+                actor=submission.principal,
+                request_id=submission.request_id,
+                correlation_id=submission.correlation_id,
+                causation_id=submission.causation_id,
+                traceparent=submission.traceparent,
+                group_index=caused.group_index,
+                group_size=caused.group_size,
+                reason=submission.reason,
+            ),
+            order_id=after.order_id,
+            version=after.version,
+            shard=shard_of(after.order_id, self._shards),
+            seq=caused.seq,
+            previous_state=STATE_TO_WIRE[before.state] if before else order_pb2.ORDER_STATE_UNSPECIFIED,
+            state=STATE_TO_WIRE[after.state],
+        )
+        getattr(event, name).CopyFrom(change)
+        return event.SerializeToString() + embedded(order_event_pb2.OrderEvent.ORDER_FIELD_NUMBER, order_bytes)
+
+    def encode_reply(self, order_bytes: bytes, order_id: str, caused: Sequence[CausedEvent], next_seq: int) -> bytes:
+        """See `Codec.encode_reply`. Every command's response has the same fields, so one message encodes them all."""
+        positions = [0] * self._shards
+        positions[shard_of(order_id, self._shards)] = next_seq
+        rest = order_service_pb2.PlaceOrderResponse(
+            events=[
+                order_service_pb2.CausedEvent(
+                    event_id=each.event_id, type=event_type(each.change), version=each.version, seq=each.seq
+                )
+                for each in caused
+            ],
+            position=position_pb2.Position(log_epoch=self._log_epoch, next_seq=positions),
+        )
+        return embedded(order_service_pb2.PlaceOrderResponse.ORDER_FIELD_NUMBER, order_bytes) + rest.SerializeToString()
+
+    def encode_refusal(self, error: OrderError) -> bytes | None:
+        """See `Codec.encode_refusal`: the status as it goes over the wire."""
+        refusal = refusal_of(error, ERRORS)
+        if refusal is None or refusal.code not in STORED_CODES:
+            return None
+        return to_status(refusal, DOMAIN).SerializeToString()
+
+
+def event_type(change: Change) -> str:
+    """The type that the change's event has on the wire: the full name of its message."""
+    return f"{_PACKAGE}.{type(change).__name__}"

@@ -1,0 +1,174 @@
+"""Between the contract's order and the model's."""
+
+from functools import cache
+from typing import Any, Final
+
+from stateset.common.v1 import money_pb2
+from stateset.order.v1 import order_pb2
+
+from infra.runtime.grpc.wire import timestamp_from_wire, timestamp_to_wire
+from order.domain.legality import allowed_actions
+from order.domain.order import CloseReason, Hold, Line, Order, OrderState
+
+STATE_TO_WIRE: Final = {state: order_pb2.OrderState.Value(f"ORDER_STATE_{state}") for state in OrderState}
+_STATE_FROM_WIRE: Final = {number: state for state, number in STATE_TO_WIRE.items()}
+_CLOSE_TO_WIRE: Final[dict[CloseReason | None, order_pb2.CloseReason.ValueType]] = {
+    None: order_pb2.CLOSE_REASON_UNSPECIFIED,
+    **{reason: order_pb2.CloseReason.Value(f"CLOSE_REASON_{reason}") for reason in CloseReason},
+}
+_CLOSE_FROM_WIRE: Final = {number: reason for reason, number in _CLOSE_TO_WIRE.items()}
+_ACTION_TO_WIRE: Final = {
+    "AcceptOrder": order_pb2.ORDER_ACTION_ACCEPT,
+    "RejectOrder": order_pb2.ORDER_ACTION_REJECT,
+    "AmendOrder": order_pb2.ORDER_ACTION_AMEND,
+    "CancelOrder": order_pb2.ORDER_ACTION_CANCEL,
+    "ConfirmOrderCancel": order_pb2.ORDER_ACTION_CONFIRM_CANCEL,
+    "RejectOrderCancel": order_pb2.ORDER_ACTION_REJECT_CANCEL,
+    "RecordFill": order_pb2.ORDER_ACTION_RECORD_FILL,
+    "BustFill": order_pb2.ORDER_ACTION_BUST_FILL,
+    "HoldOrder": order_pb2.ORDER_ACTION_HOLD,
+    "ReleaseOrderHold": order_pb2.ORDER_ACTION_RELEASE_HOLD,
+    "RecordShipment": order_pb2.ORDER_ACTION_RECORD_SHIPMENT,
+    "RecordDelivery": order_pb2.ORDER_ACTION_RECORD_DELIVERY,
+    "RequestReturn": order_pb2.ORDER_ACTION_REQUEST_RETURN,
+    "ApproveReturn": order_pb2.ORDER_ACTION_APPROVE_RETURN,
+    "RejectReturn": order_pb2.ORDER_ACTION_REJECT_RETURN,
+    "ReceiveReturn": order_pb2.ORDER_ACTION_RECEIVE_RETURN,
+    "RecordPayment": order_pb2.ORDER_ACTION_RECORD_PAYMENT,
+    "RecordRefund": order_pb2.ORDER_ACTION_RECORD_REFUND,
+}
+_UNUSED: Final = (None, "", (), 0)
+
+
+def order_to_wire(order: Order) -> order_pb2.Order:
+    """The order as a message, without personal data."""
+    currency = order.currency_code
+    return order_pb2.Order(
+        order_id=order.order_id,
+        version=order.version,
+        state=STATE_TO_WIRE[order.state],
+        customer_id=order.customer_id,
+        store_id=order.store_id,
+        currency_code=currency,
+        lines=[_line_to_wire(line, currency) for line in order.lines],
+        total=money_to_wire(currency, sum(line.amount for line in order.lines)),
+        filled_total=money_to_wire(currency, sum(line.filled_amount for line in order.lines)),
+        etag=order.etag,
+        accepted=order.accepted,
+        rejected=order.rejected,
+        close_reason=_CLOSE_TO_WIRE[order.close_reason],
+        allowed_actions=_actions_to_wire(allowed_actions(order)),
+        place_time=timestamp_to_wire(order.place_time_us),
+        update_time=timestamp_to_wire(order.update_time_us),
+        **_seldom_to_wire(order),
+    )
+
+
+@cache  # few sets of actions are ever allowed together
+def _actions_to_wire(actions: tuple[str, ...]) -> tuple[order_pb2.OrderAction.ValueType, ...]:
+    return tuple(_ACTION_TO_WIRE[action] for action in actions)
+
+
+def _seldom_to_wire(order: Order) -> dict[str, Any]:
+    """The fields that most orders leave unset, and that then cost nothing."""
+    if (order.expire_time_us, order.market_id, order.holds, order.authorized) == _UNUSED:
+        return {}
+    currency = order.currency_code
+    return {
+        "market_id": order.market_id,
+        "cancel_requested": order.cancel_requested,
+        "expire_time": None if order.expire_time_us is None else timestamp_to_wire(order.expire_time_us),
+        "holds": [hold_to_wire(hold) for hold in order.holds],
+        **{
+            name: money_to_wire(currency, getattr(order, name))
+            for name in ("authorized", "captured", "refunded")
+            if getattr(order, name)
+        },
+    }
+
+
+def order_from_wire(body: bytes) -> Order:
+    """The order that `encode_order` encoded."""
+    message = order_pb2.Order.FromString(body)
+    return Order(
+        order_id=message.order_id,
+        customer_id=message.customer_id,
+        store_id=message.store_id,
+        currency_code=message.currency_code,
+        lines=tuple(_line_from_wire(line) for line in message.lines),
+        place_time_us=timestamp_from_wire(message.place_time),
+        update_time_us=timestamp_from_wire(message.update_time),
+        version=message.version,
+        state=_STATE_FROM_WIRE[message.state],
+        accepted=message.accepted,
+        rejected=message.rejected,
+        close_reason=_CLOSE_FROM_WIRE[message.close_reason],
+        expire_time_us=timestamp_from_wire(message.expire_time) if message.HasField("expire_time") else None,
+        market_id=message.market_id,
+        cancel_requested=message.cancel_requested,
+        holds=tuple(
+            Hold(hold_id=hold.hold_id, reason_code=hold.reason_code, blocks_fills=hold.blocks_fills)
+            for hold in message.holds
+        ),
+        authorized=message.authorized.minor_units,
+        captured=message.captured.minor_units,
+        refunded=message.refunded.minor_units,
+    )
+
+
+def hold_to_wire(hold: Hold) -> order_pb2.Hold:
+    """The hold as a message."""
+    return order_pb2.Hold(hold_id=hold.hold_id, reason_code=hold.reason_code, blocks_fills=hold.blocks_fills)
+
+
+def _line_to_wire(line: Line, currency: str) -> order_pb2.OrderLine:
+    message = order_pb2.OrderLine(
+        line_id=line.line_id,
+        product_id=line.product_id,
+        quantity=line.quantity,
+        unit_price=money_pb2.Price(currency_code=currency, nanos=line.price_nanos),
+        amount=money_to_wire(currency, line.amount),
+        canceled=line.canceled,
+        leaves=line.leaves,
+    )
+    if line.filled or line.price_version:
+        _add_fills(message, line, currency)
+    return message
+
+
+def _add_fills(message: order_pb2.OrderLine, line: Line, currency: str) -> None:
+    """What is 0 or not set until the first fill, and then costs nothing."""
+    message.filled = line.filled
+    message.shipped = line.shipped
+    message.delivered = line.delivered
+    message.return_open = line.return_open
+    message.returned = line.returned
+    message.filled_amount.CopyFrom(money_to_wire(currency, line.filled_amount))
+    message.filled_at_unit_price = line.filled_at_price
+    message.filled_at_unit_price_amount.CopyFrom(money_to_wire(currency, line.filled_at_price_amount))
+    message.price_version = line.price_version
+
+
+def _line_from_wire(message: order_pb2.OrderLine) -> Line:
+    return Line(
+        line_id=message.line_id,
+        product_id=message.product_id,
+        quantity=message.quantity,
+        price_nanos=message.unit_price.nanos,
+        amount=message.amount.minor_units,
+        filled=message.filled,
+        canceled=message.canceled,
+        shipped=message.shipped,
+        delivered=message.delivered,
+        return_open=message.return_open,
+        returned=message.returned,
+        filled_amount=message.filled_amount.minor_units,
+        filled_at_price=message.filled_at_unit_price,
+        filled_at_price_amount=message.filled_at_unit_price_amount.minor_units,
+        price_version=message.price_version,
+    )
+
+
+def money_to_wire(currency_code: str, minor_units: int) -> money_pb2.Money:
+    """The amount as a message."""
+    return money_pb2.Money(currency_code=currency_code, minor_units=minor_units)

@@ -1,0 +1,75 @@
+"""Where the log stands, for those who wait for more of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+from infra.kernel.position import Position
+from infra.runtime.lifespan import background
+from order.application.ports import Log
+from order.domain.errors import StoreUnavailableError
+
+
+class Heads:
+    """The next seq of every shard, as the last commit left them. Moves forward only; lives on one event loop."""
+
+    def __init__(self, log_epoch: str, next_seq: list[int]) -> None:
+        self._log_epoch = log_epoch
+        self._next_seq = next_seq
+        self._watchers: set[asyncio.Event] = set()
+
+    @property
+    def position(self) -> Position:
+        """Behind the last event of every shard."""
+        return Position(log_epoch=self._log_epoch, next_seq=tuple(self._next_seq))
+
+    def advance(self, moves: Mapping[int, int]) -> None:
+        """Takes in where a commit has left its shards, and wakes everybody who watches."""
+        for shard, next_seq in moves.items():
+            self._next_seq[shard] = max(self._next_seq[shard], next_seq)
+        self.wake()
+
+    def wake(self) -> None:
+        """Wakes everybody who watches, to look again at whatever they wait for."""
+        for watcher in self._watchers:
+            watcher.set()
+
+    @contextmanager
+    def watching(self) -> Iterator[asyncio.Event]:
+        """An event that is set by every `advance`; clear it before looking at the heads."""
+        event = asyncio.Event()
+        self._watchers.add(event)
+        try:
+            yield event
+        finally:
+            self._watchers.discard(event)
+
+    @asynccontextmanager
+    async def following(self, log: Log, every_seconds: float) -> AsyncIterator[None]:
+        """Looks at the log's own heads now and then, while the context lasts.
+
+        Another process may write to the log, and a commit of ours may have happened though its answer was lost.
+        """
+
+        async def follow() -> None:
+            while True:
+                await asyncio.sleep(every_seconds)
+                with suppress(StoreUnavailableError):
+                    heads = await log.heads()
+                    if any(head.next_seq > mine for head, mine in zip(heads, self._next_seq, strict=True)):
+                        self.advance({shard: head.next_seq for shard, head in enumerate(heads)})
+
+        async with background(follow(), name="follow-heads"):
+            yield
+
+    async def reached(self, position: Position, seconds: float) -> bool:
+        """Whether the log covers the position, once it does or so many seconds have gone."""
+        with self.watching() as moved:
+            try:
+                async with asyncio.timeout(seconds):
+                    while not self.position.covers(position):
+                        await moved.wait()
+                        moved.clear()
+            except TimeoutError:
+                return False
+        return True

@@ -1,0 +1,216 @@
+"""What the application needs from the outside, and what it promises there."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from infra.kernel.digest import Digest
+from infra.kernel.position import Position
+from order.domain.changes import Change
+from order.domain.commands import Command
+from order.domain.errors import OrderError
+from order.domain.order import Order
+from order.domain.records import Record, RecordKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One command as it came in, with all that its events will say about its origin.
+
+    Attributes:
+        method: Name of the RPC; part of what a repeat must say again.
+        fields: Per field of the request, a hash of its content.
+        etag: The command is refused unless the order has this one; empty for no guard.
+        occur_time_us: Business time; None for the record time.
+        personal: Encoded personal data to keep beside the order; empty for none.
+        deadline: When the caller stops waiting, by the monotonic clock.
+    """
+
+    method: str
+    command: Command
+    principal: str
+    request_id: str
+    fields: Mapping[str, bytes]
+    deadline: float
+    size_bytes: int = 0
+    etag: str = ""
+    validate_only: bool = False
+    reason: str = ""
+    occur_time_us: int | None = None
+    correlation_id: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
+    personal: bytes = b""
+
+
+RequestKey = tuple[str, str]
+"""A principal and its request id."""
+
+
+class Outcome(IntEnum):
+    """What became of a command. The numbers are those of the database."""
+
+    COMMITTED = 0
+    REFUSED = 1
+    NOT_EXECUTED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReply:
+    """What a request id was answered with.
+
+    Attributes:
+        fields: As in the submission.
+        reply: Encoded: the reply of a command that was committed, the refusal of one that was refused; else empty.
+    """
+
+    outcome: Outcome
+    method: str = ""
+    fields: Mapping[str, bytes] = field(default_factory=dict)
+    reply: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """Where one shard stands: the seq of its next event, and the record time of its last (0 before the first)."""
+
+    next_seq: int
+    record_time_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a group of commands has to see before it is decided."""
+
+    requests: frozenset[RequestKey]
+    orders: frozenset[str]
+    records: frozenset[RecordKey]
+
+
+@dataclass(slots=True, kw_only=True)
+class View:
+    """What was there, read under the locks of the group's shards. The writer moves it on as it decides."""
+
+    replies: dict[RequestKey, StoredReply]
+    orders: dict[str, Order]
+    records: dict[RecordKey, Record]
+    heads: dict[int, Head]
+
+
+class LoggedEvent(NamedTuple):
+    """One row of the log."""
+
+    shard: int
+    seq: int
+    group_index: int
+    group_size: int
+    record_time_us: int
+    order_id: str
+    body: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class Writes:
+    """What one group changes, all of it or nothing."""
+
+    replies: dict[RequestKey, StoredReply] = field(default_factory=dict)
+    orders: dict[str, tuple[Order, bytes]] = field(default_factory=dict)
+    records: dict[RecordKey, Record] = field(default_factory=dict)
+    personal: dict[str, bytes] = field(default_factory=dict)
+    events: list[LoggedEvent] = field(default_factory=list)
+    heads: dict[int, Head] = field(default_factory=dict)
+    time_us: int = 0
+
+
+class ShardLockedError(Exception):
+    """Somebody else has held the head of a shard for too long. Nothing was written."""
+
+
+class Log(Protocol):
+    """The orders, their events, and who asked for them: one log of N shards, numbered without a hole.
+
+    Any number of readers beside one `commit` at a time. What `commit` returned from survives the loss of the process.
+    Every call raises `StoreUnavailableError` when the database cannot be used now.
+    """
+
+    log_epoch: str
+    shards: int
+
+    async def commit(self, needs: Needs, decide: Callable[[View], Writes]) -> None:
+        """Runs `decide` on what is there and writes what it returns, in one transaction under the shards' locks.
+
+        `decide` is quick, may run on another thread, and may run again if the transaction has to be tried again; what
+        it returned last is what was written. Cancelling the caller does not stop the transaction.
+
+        Raises:
+            ShardLockedError: One of the shards cannot be had now; the others may.
+            StoreUnavailableError: The database cannot be used, or whether the commit happened is not known.
+        """
+
+    async def heads(self) -> list[Head]:
+        """Where every shard stands, by shard."""
+
+    async def earliest(self) -> list[int]:
+        """By shard, the seq of the first event that is kept."""
+
+    async def read_events(self, shard: int, from_seq: int, events_max: int) -> list[LoggedEvent]:
+        """Committed events of one shard from `from_seq` on, without a hole: whole groups, at least one if there is."""
+
+    async def read_reply(self, key: RequestKey) -> StoredReply | None:
+        """What the request id was answered with, as last committed."""
+
+    async def fence(self, key: RequestKey, time_us: int) -> StoredReply:
+        """What the request id was answered with; if with nothing yet, NOT_EXECUTED from now on, durably.
+
+        Waits for transactions under way: a command is either seen here or will see this.
+        """
+
+    async def forget_replies(self, before_us: int, replies_max: int) -> int:
+        """Forgets replies stored before that time, at most so many; returns how many those were."""
+
+    async def due_orders(self, time_us: int, orders_max: int) -> list[str]:
+        """Ids of orders with open units whose `expire_time_us` is not after the time, the longest overdue first."""
+
+    async def digest(self) -> tuple[Position, Digest]:
+        """The digest over (order id, version) of every order, and the position that it belongs to: one snapshot."""
+
+    async def open_subscription(self, name: str) -> tuple[int, dict[int, int]]:
+        """Starts a delivery epoch of the subscription, made if need be; the epoch, and the durable floors by shard.
+
+        Raises:
+            TooManySubscriptionsError: It is new, and there is no room for it.
+        """
+
+    async def move_floors(self, name: str, delivery_epoch: int, floors: Mapping[int, int]) -> bool:
+        """Moves floors forward, never back, durably; False, and none moved, if the delivery epoch is not the newest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CausedEvent:
+    """One event that a command caused."""
+
+    event_id: str
+    change: Change
+    version: int
+    seq: int
+    group_index: int
+    group_size: int
+
+
+class Codec(Protocol):
+    """How values look on the wire and in the database. Pure; any thread may call."""
+
+    def encode_order(self, order: Order) -> bytes:
+        """The order, without personal data."""
+
+    def encode_event(
+        self, submission: Submission, caused: CausedEvent, before: Order | None, after: Order, order_bytes: bytes
+    ) -> bytes:
+        """The event of one change, with the order after it. `submission` says where it came from."""
+
+    def encode_reply(self, order_bytes: bytes, order_id: str, caused: Sequence[CausedEvent], next_seq: int) -> bytes:
+        """The reply to a command: the order, the events and the position after them."""
+
+    def encode_refusal(self, error: OrderError) -> bytes | None:
+        """The refusal, if the same command would always meet it again; else None."""

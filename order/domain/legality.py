@@ -1,0 +1,130 @@
+"""Which commands make sense as an order stands; how many units they may name is for each command's own guard."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from order.domain.commands import (
+    AcceptOrder,
+    AmendOrder,
+    ApproveReturn,
+    BustFill,
+    CancelOrder,
+    ConfirmOrderCancel,
+    ExpireOrder,
+    HoldOrder,
+    ReceiveReturn,
+    RecordDelivery,
+    RecordFill,
+    RecordPayment,
+    RecordRefund,
+    RecordShipment,
+    RejectOrder,
+    RejectOrderCancel,
+    RejectReturn,
+    ReleaseOrderHold,
+    RequestReturn,
+)
+from order.domain.errors import (
+    ActionNotAllowedError,
+    OrderClosedError,
+    OrderHeldError,
+    OrderStateConflictError,
+)
+from order.domain.order import Order, OrderState
+from order.domain.state import totals_of
+
+HOLDS_MAX: Final = 16  # the order carries them all
+
+
+class Standing(NamedTuple):
+    """What of an order decides which commands make sense."""
+
+    pending: bool
+    accepted: bool
+    closed: bool
+    open: bool
+    unshipped: bool
+    undelivered: bool
+    returnable: bool
+    return_open: bool
+    cancel_requested: bool
+    held: bool
+    fills_held: bool
+    holds_left: bool
+    refundable: bool
+
+
+def standing_of(order: Order) -> Standing:
+    """How the order stands. Each line's counters are in sequence, so that sums tell as much as lines do."""
+    totals = totals_of(order)
+    return Standing(
+        pending=order.state is OrderState.PENDING,
+        accepted=order.accepted,
+        closed=order.close_reason is not None,
+        open=totals.leaves > 0,
+        unshipped=totals.filled > totals.shipped,
+        undelivered=totals.shipped > totals.delivered,
+        returnable=totals.delivered > totals.returned + totals.return_open,
+        return_open=totals.return_open > 0,
+        cancel_requested=order.cancel_requested,
+        held=bool(order.holds),
+        fills_held=bool(order.holds) and any(hold.blocks_fills for hold in order.holds),
+        holds_left=len(order.holds) < HOLDS_MAX,
+        refundable=order.captured > order.refunded,
+    )
+
+
+def allowed_actions(order: Order) -> tuple[str, ...]:
+    """The names of the commands that some content would make legal now; fills that come late are never among them."""
+    return _allowed(standing_of(order))
+
+
+def refusal(order: Order, command: Any) -> ActionNotAllowedError | None:  # noqa: ANN401 - any command but PlaceOrder
+    """Why the command makes no sense as the order stands; None if it does."""
+    standing = standing_of(order)
+    legal = _LEGAL[type(command)]
+    if legal(standing):
+        return None
+    action = type(command).__name__
+    kind: type[ActionNotAllowedError] = OrderStateConflictError
+    if legal(standing._replace(held=False, fills_held=False)):
+        kind = OrderHeldError
+    elif isinstance(command, RecordFill) and standing.accepted and not standing.fills_held:
+        kind = OrderClosedError
+    return kind(order, action, _allowed(standing))
+
+
+@cache  # there are few ways to stand, and every event asks
+def _allowed(standing: Standing) -> tuple[str, ...]:
+    return tuple(
+        kind.__name__
+        for kind, legal in _LEGAL.items()
+        if kind is not ExpireOrder and legal(standing) and (standing.open or kind not in _NEED_OPEN_UNITS)
+    )
+
+
+# To cancel or to fill what is no longer open is too late, or too much, rather than a conflict with the state.
+_NEED_OPEN_UNITS: Final = frozenset({CancelOrder, ConfirmOrderCancel, RecordFill})
+
+_LEGAL: Final[Mapping[type[Any], Callable[[Standing], bool]]] = {
+    AcceptOrder: lambda order: order.pending,
+    RejectOrder: lambda order: order.pending,
+    AmendOrder: lambda order: order.open and not order.cancel_requested,
+    CancelOrder: lambda order: not order.closed and not order.cancel_requested,
+    ConfirmOrderCancel: lambda order: order.cancel_requested,
+    RejectOrderCancel: lambda order: order.cancel_requested,
+    ExpireOrder: lambda order: order.open,
+    RecordFill: lambda order: order.accepted and not order.closed and not order.fills_held,
+    BustFill: lambda order: order.unshipped,
+    HoldOrder: lambda order: (order.open or order.unshipped) and order.holds_left,
+    ReleaseOrderHold: lambda order: order.held,
+    RecordShipment: lambda order: order.unshipped and not order.held,
+    RecordDelivery: lambda order: order.undelivered,
+    RequestReturn: lambda order: order.returnable,
+    ApproveReturn: lambda order: order.return_open,
+    RejectReturn: lambda order: order.return_open,
+    ReceiveReturn: lambda order: order.return_open,
+    RecordPayment: lambda _order: True,
+    RecordRefund: lambda order: order.refundable,
+}

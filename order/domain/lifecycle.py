@@ -1,0 +1,116 @@
+"""The life of an order: `decide` may refuse a command, `evolve` may not refuse a change."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any, Final
+
+from order.domain import closing, filling, paying, placing, returning, shipping
+from order.domain.changes import Change, HistoricChange, OrderPlaced
+from order.domain.commands import (
+    BustFill,
+    Command,
+    PlaceOrder,
+    RecordDelivery,
+    RecordFill,
+    RecordingCommand,
+    RecordShipment,
+    RequestReturn,
+    ReturnCommand,
+)
+from order.domain.errors import OrderClosedError
+from order.domain.legality import refusal
+from order.domain.lines import Effect, Given
+from order.domain.order import Order
+from order.domain.policy import LateFills, Policy
+from order.domain.records import Record, RecordKey
+from order.domain.state import with_state
+
+DEFAULT_POLICY: Final = Policy()
+
+
+def records_needed(command: Command) -> list[RecordKey]:
+    """The records that `decide` and the check for repeats ask about."""
+    keys = []
+    if isinstance(command, RecordingCommand):
+        keys.append((command.order_id, command.record_kind, command.record_id))
+    if isinstance(command, BustFill):
+        keys.append((command.order_id, RecordFill.record_kind, command.record_id))
+    elif isinstance(command, RecordDelivery):
+        keys.append((command.order_id, RecordShipment.record_kind, command.shipment_id))
+    elif isinstance(command, ReturnCommand):
+        keys.append((command.order_id, RequestReturn.record_kind, command.return_id))
+    return keys
+
+
+def record_content(command: RecordingCommand) -> str:
+    """A hash of what a repeat of the same id must say again."""
+    return blake2b(repr(command).encode(), digest_size=16).hexdigest()
+
+
+def decide(
+    order: Order | None, command: Command, records: Mapping[RecordKey, Record], policy: Policy = DEFAULT_POLICY
+) -> list[Change]:
+    """The changes that the command makes; at least one.
+
+    Args:
+        order: The order as it stands; None only for `PlaceOrder`.
+        command: What is asked.
+        records: Of `records_needed(command)`, those that exist.
+        policy: What the business wants.
+
+    Raises:
+        OrderError: The command is refused; the class says why.
+    """
+    if isinstance(command, PlaceOrder):
+        return placing.place(command, policy)
+    assert order is not None  # noqa: S101 - the caller has refused a command on an order that is not there
+    refused = refusal(order, command)
+    if refused is not None and not (isinstance(refused, OrderClosedError) and _takes_late_fills(policy)):
+        raise refused
+    return _DECIDE[type(command)](order, command, Given(records, policy))
+
+
+def _takes_late_fills(policy: Policy) -> bool:
+    return policy.late_fills is LateFills.ACCEPT_FROM_CANCELED
+
+
+def evolve(order: Order | None, change: Change, *, occur_time_us: int, record_time_us: int) -> Order:
+    """The order after the change; one version further."""
+    if isinstance(change, OrderPlaced):
+        return placing.placed(change, occur_time_us, record_time_us)
+    assert order is not None  # noqa: S101 - only OrderPlaced comes first
+    effect = _EVOLVE[type(change)](order, change)
+    return with_state(replace(order, **effect, version=order.version + 1, update_time_us=record_time_us))
+
+
+def records_after(
+    command: Command, changes: Sequence[Change], records: Mapping[RecordKey, Record]
+) -> dict[RecordKey, Record]:
+    """The records that are new or stand for something else once the changes are made."""
+    after: dict[RecordKey, Record] = {}
+    if isinstance(command, RecordingCommand):
+        after[command.order_id, command.record_kind, command.record_id] = Record(record_content(command))
+    for change in changes:
+        if isinstance(change, HistoricChange):
+            key = (command.order_id, change.history.kind, change.history.record_id)
+            after[key] = Record((after.get(key) or records[key]).content, change.history)
+    return after
+
+
+_DECIDE: Final[Mapping[type[Any], Callable[[Order, Any, Given], list[Change]]]] = {
+    **placing.DECIDE,
+    **closing.DECIDE,
+    **filling.DECIDE,
+    **shipping.DECIDE,
+    **returning.DECIDE,
+    **paying.DECIDE,
+}
+_EVOLVE: Final[Mapping[type[Any], Callable[[Order, Any], Effect]]] = {
+    **placing.EVOLVE,
+    **closing.EVOLVE,
+    **filling.EVOLVE,
+    **shipping.EVOLVE,
+    **returning.EVOLVE,
+    **paying.EVOLVE,
+}

@@ -1,0 +1,103 @@
+"""The service's RPCs: translate, ask, translate back."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Final
+
+from stateset.common.v1 import position_pb2
+from stateset.order.v1 import order_pb2
+from stateset.sync.v1 import sync_service_pb2
+
+from infra.runtime.clock import Clock
+from infra.runtime.grpc.call import Call
+from infra.runtime.grpc.reads import at_least, listing
+from infra.runtime.grpc.status import InvalidRequestError, Violation
+from infra.runtime.grpc.wire import freshness_to_wire
+from sync.adapters.wire import ORDER_FIELDS, order_to_wire, server_frame_to_wire
+from sync.adapters.wire_requests import Checked, client_frames, open_from_wire
+from sync.application.queries import AsOf, Queries
+from sync.application.subscribe import Streams
+
+_OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is not waited for
+
+
+class SyncServicer:
+    """Serves `stateset.sync.v1.SyncService`."""
+
+    def __init__(self, streams: Streams, queries: Queries, clock: Clock, *, shards: int) -> None:
+        self._streams = streams
+        self._queries = queries
+        self._clock = clock
+        self._shards = shards
+
+    async def StreamEvents(
+        self, request: sync_service_pb2.StreamEventsRequest, call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        """See the contract."""
+        asked = open_from_wire(request.open, path="open", shards=self._shards, durable=False)
+        async with self._streams.open(asked, call.principal) as stream, aclosing(stream.frames()) as frames:
+            async for frame in frames:
+                yield server_frame_to_wire(frame)
+
+    async def Subscribe(
+        self, requests: AsyncIterator[sync_service_pb2.SubscribeRequest], call: Call
+    ) -> AsyncGenerator[bytes, None]:
+        """See the contract."""
+        requests = aiter(requests)
+        first = await _first(requests)
+        asked = open_from_wire(first.frame.open, path="frame.open", shards=self._shards, durable=True)
+        async with (
+            self._streams.open(asked, call.principal, client_frames(requests)) as stream,
+            aclosing(stream.frames()) as frames,
+        ):
+            async for frame in frames:
+                yield server_frame_to_wire(frame)
+
+    async def GetOrder(
+        self, request: sync_service_pb2.GetOrderRequest, call: Call
+    ) -> sync_service_pb2.GetOrderResponse:
+        """See the contract."""
+        checked = Checked()
+        checked.text(request.order_id, "order_id")
+        checked.refuse_unless(bool(request.order_id), "order_id", "must be set")
+        checked.done()
+        row, as_of = await self._queries.order(request.order_id, at_least(request, call))
+        return sync_service_pb2.GetOrderResponse(
+            order=order_to_wire(row, request.view), freshness=self._freshness(as_of)
+        )
+
+    async def ListOrders(
+        self, request: sync_service_pb2.ListOrdersRequest, call: Call
+    ) -> sync_service_pb2.ListOrdersResponse:
+        """See the contract."""
+        view = request.view or order_pb2.ORDER_VIEW_BASIC
+        asked = listing(request, ORDER_FIELDS, (str,), variant=str(view))
+        after = asked.after or ("",)
+        page, as_of = await self._queries.orders(asked.term, after[0], asked.size, at_least(request, call))
+        orders = [order_to_wire(row, view) for row in page.orders]
+        keys, sizes = [(order.order_id,) for order in orders], [order.ByteSize() for order in orders]
+        count, token = asked.cut(keys, sizes, more=page.more)
+        return sync_service_pb2.ListOrdersResponse(
+            orders=orders[:count], next_page_token=token, freshness=self._freshness(as_of)
+        )
+
+    async def GetDigest(
+        self, request: sync_service_pb2.GetDigestRequest, call: Call
+    ) -> sync_service_pb2.GetDigestResponse:
+        """See the contract."""
+        digest, as_of = await self._queries.digest(at_least(request, call))
+        return sync_service_pb2.GetDigestResponse(
+            digest=position_pb2.Digest(count=digest.count, hash=digest.hash), freshness=self._freshness(as_of)
+        )
+
+    def _freshness(self, as_of: AsOf) -> position_pb2.Freshness:
+        return freshness_to_wire(as_of.position, as_of.as_of_us, self._clock.now_us())
+
+
+async def _first(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -> sync_service_pb2.SubscribeRequest:
+    async with asyncio.timeout(_OPEN_SECONDS):
+        first = await anext(requests, None)
+    if first is None or first.frame.WhichOneof("frame") != "open":
+        raise InvalidRequestError([Violation("frame.open", "must be the first frame")])
+    return first

@@ -1,0 +1,226 @@
+"""The log, read from Kafka; see `ports.EventSource`. What Kafka does not have comes from the Order Service."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
+from typing import Final
+
+from confluent_kafka import Message
+from google.protobuf.message import DecodeError
+from prometheus_client import Counter
+
+from infra.kernel.position import Position, check_log, check_start
+from infra.runtime.kafka.consumer import Reader, open_reader
+from infra.runtime.kafka.errors import BrokerError, ForeignRecordError
+from infra.runtime.kafka.lookup import Lookup, partition_of
+from infra.runtime.lifespan import StartupError
+from infra.runtime.log import get_logger
+from infra.runtime.topics import EVENTS
+from sync.adapters.kafka_offsets import offsets_of, refuse_other_log
+from sync.adapters.wire import event_from_wire
+from sync.application.ports import EventSource, SourceUnavailableError
+from sync.domain.assembly import Assembly
+from sync.domain.errors import LogHoleError
+from sync.domain.log import Batch, Event, LogHead
+from sync.domain.stall import stalled
+
+_PAUSE_SECONDS: Final = 0.1
+_PAUSE_SECONDS_MAX: Final = 2.0
+_FILL_SECONDS: Final = 10.0  # without a word from the Order Service: it does not have what is missing
+_log = get_logger(__name__)
+
+FILLED: Final = Counter(
+    "stateset_sync_filled_events_total", "Events that Kafka did not have, or not in time: read from the Order Service."
+)
+REOPENED: Final = Counter("stateset_sync_consumers_reopened_total", "Consumers that were given up, by reason.", ["why"])
+
+
+class KafkaSource:
+    """Reads the events topic, records that are not committed yet included: each is a row of the log that is.
+
+    Every reader has a consumer of its own, opened anew when the broker fails it or when it stands still although the
+    log goes on. A range that the topic lacks is asked for at the Order Service.
+    """
+
+    def __init__(
+        self, orders: EventSource, bootstrap_servers: str, *, topic_prefix: str = "", stall_seconds: float = 10.0
+    ) -> None:
+        """Orders answers for the log itself; a larger stall_seconds tolerates a slower relay."""
+        self._orders = orders
+        self._servers = bootstrap_servers
+        self._topic = EVENTS.name(topic_prefix)
+        self._stall_seconds = stall_seconds
+
+    async def head(self) -> LogHead:
+        """See `EventSource.head`."""
+        return await self._orders.head()
+
+    async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
+        """See `EventSource.follow`."""
+        async with aclosing(self._tail(start, range(len(start.next_seq)))) as arrivals:
+            async for batches in arrivals:
+                yield batches
+
+    async def read(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Batch, None]:
+        """See `EventSource.read`."""
+        async with aclosing(self._tail(start, shards)) as arrivals:
+            async for batches in arrivals:
+                for batch in batches:
+                    yield batch
+
+    async def confirm(self, position: Position) -> None:
+        """See `EventSource.confirm`."""
+        await self._orders.confirm(position)
+
+    async def _tail(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Sequence[Batch], None]:
+        head = await _head(self._orders)
+        if head is not None:  # else the records themselves will show whether the topic is the position's
+            check_log(start, head.log_epoch, len(head.next_seq))
+            check_start(start, head.earliest_seq, head.next_seq, shards)
+        tail = _Tail(self._orders, self._servers, self._topic, Assembly(start, shards), _Watch(self._stall_seconds))
+        tail.watch.look(start, head)
+        async with aclosing(tail.run()) as arrivals:
+            async for batches in arrivals:
+                yield batches
+
+
+@dataclass(slots=True)
+class _Watch:
+    """When to look whether a shard stands still, and what the last look saw."""
+
+    stall_seconds: float
+    _position: Position | None = None
+    _head: LogHead | None = None
+    _due_at: float = 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the next look."""
+        return max(0.0, self._due_at - asyncio.get_running_loop().time())
+
+    def look(self, position: Position, head: LogHead | None) -> dict[int, int]:
+        """See `domain.stall.stalled`, since the last look."""
+        before, then = self._position, self._head
+        self._position, self._head = position, head
+        self._due_at = asyncio.get_running_loop().time() + self.stall_seconds / 2  # two looks make a stall
+        return {} if before is None or then is None else stalled(before, position, then)
+
+
+@dataclass(slots=True)
+class _Tail:
+    """One reader: a consumer after the other, and what each of them lacks from the Order Service."""
+
+    orders: EventSource
+    servers: str
+    topic: str
+    assembly: Assembly
+    watch: _Watch
+    stalled: dict[int, int] = field(default_factory=dict)
+
+    async def run(self) -> AsyncGenerator[Sequence[Batch], None]:
+        pause = _PAUSE_SECONDS
+        while True:
+            before = self.assembly.position
+            try:
+                async with aclosing(self._consume()) as arrivals:
+                    async for batches in arrivals:
+                        yield batches
+            except BrokerError as error:
+                REOPENED.labels(type(error).__name__).inc()
+                _log.warning("the topic cannot be read and is opened again", error=str(error))
+            await self._look()
+            async with aclosing(self._fill_stalled()) as fillings:
+                async for batches in fillings:
+                    yield batches
+            pause = _PAUSE_SECONDS if self.assembly.position != before else min(2 * pause, _PAUSE_SECONDS_MAX)
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, so that all do not come at once
+
+    async def _consume(self) -> AsyncGenerator[Sequence[Batch], None]:
+        """One consumer's arrivals; ends when a shard stands still that should not."""
+        starts = await asyncio.to_thread(self._starts, self.assembly.wanted())
+        async with open_reader(self.servers, self.topic, starts) as reader:
+            while not self.stalled:
+                async with aclosing(self._taken(await self._arrived(reader))) as arrivals:
+                    async for batches in arrivals:
+                        yield batches
+                await self._look()
+        REOPENED.labels("stalled").inc()
+        _log.warning("shards stand still while the log goes on", shards=sorted(self.stalled))
+
+    def _starts(self, wanted: Mapping[int, int]) -> dict[int, int]:
+        shards = len(self.assembly.position.next_seq)
+        with closing(Lookup(self.servers, committed=False)) as lookup:
+            topic = lookup.topic(self.topic)
+            if topic.partitions != shards:
+                raise StartupError(f"topic {topic.name} has {topic.partitions} partitions, the log {shards} shards")
+            return offsets_of(lookup, topic, wanted, self.assembly.position.log_epoch)
+
+    async def _arrived(self, reader: Reader) -> Sequence[Message]:
+        try:
+            async with asyncio.timeout(self.watch.seconds_left):
+                return await reader.next()
+        except TimeoutError:
+            return ()
+
+    async def _taken(self, arrived: Sequence[Message]) -> AsyncGenerator[Sequence[Batch], None]:
+        """The whole groups that what arrived makes; a range that it leaves out is asked for."""
+        for message in arrived:
+            shard, event = _decoded(message)
+            refuse_other_log(event.log_epoch, self.assembly.position.log_epoch, self.topic)
+            try:
+                self.assembly.take(shard, event)
+            except LogHoleError as hole:
+                if whole := self.assembly.whole():
+                    yield whole
+                async with aclosing(self._filled(shard, hole.got)) as fillings:
+                    async for batch in fillings:
+                        yield (batch,)
+                self.assembly.take(shard, event)
+        if whole := self.assembly.whole():
+            yield whole
+
+    async def _filled(self, shard: int, until: int) -> AsyncGenerator[Batch, None]:
+        """The shard from its position to `until`, from the Order Service.
+
+        Raises:
+            LogHoleError: It is not there either.
+        """
+        async with aclosing(self.orders.read(self.assembly.position, (shard,))) as batches:
+            while (expected := self.assembly.position.next_seq[shard]) < until:
+                try:
+                    async with asyncio.timeout(_FILL_SECONDS):
+                        batch = await anext(batches)
+                except TimeoutError:
+                    raise LogHoleError(shard, expected, until) from None
+                self.assembly.pass_by(batch)
+                FILLED.inc(len(batch.events))
+                yield batch
+
+    async def _fill_stalled(self) -> AsyncGenerator[Sequence[Batch], None]:
+        stalled, self.stalled = self.stalled, {}
+        for shard, until in stalled.items():
+            async with aclosing(self._filled(shard, until)) as fillings:
+                async for batch in fillings:
+                    yield (batch,)
+
+    async def _look(self) -> None:
+        if self.watch.seconds_left > 0:
+            return
+        found = self.watch.look(self.assembly.position, await _head(self.orders))
+        self.stalled = {shard: until for shard, until in found.items() if shard in self.assembly.shards}
+
+
+async def _head(orders: EventSource) -> LogHead | None:
+    try:
+        return await orders.head()
+    except SourceUnavailableError:
+        return None
+
+
+def _decoded(message: Message) -> tuple[int, Event]:
+    try:
+        return partition_of(message), event_from_wire(message.value() or b"")
+    except DecodeError as error:
+        raise ForeignRecordError("a record is not an OrderEvent") from error

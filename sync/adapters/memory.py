@@ -1,0 +1,173 @@
+"""In-memory twins of the ports: for tests, and to show what each port promises in the fewest words."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from typing import Final
+
+from infra.kernel.digest import Digest
+from infra.kernel.filter import Term, matches
+from infra.kernel.position import Position, check_log, check_start
+from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
+from sync.application.ports import OrderPage, SourceUnavailableError
+from sync.domain.log import Batch, LogHead, OrderRow
+from sync.domain.subscription import Ack, AckOutcome, Opening, Subscription, SubscriptionKey, acked, opened
+
+_READ_EVENTS_MAX: Final = 500
+
+
+class MemorySource:
+    """A log in memory; see `ports.EventSource`.
+
+    Attributes:
+        confirmed: What the ingest has said to be durable, last.
+        available: Whether `head` answers.
+    """
+
+    def __init__(self, log_epoch: str, shards: int) -> None:
+        self.confirmed: Position | None = None
+        self.available = True
+        self._log_epoch = log_epoch
+        self._shards: list[list[Batch]] = [[] for _ in range(shards)]
+        self._earliest = [1] * shards
+        self._read_time_us = 0
+        self._grown = asyncio.Event()
+
+    def append(self, batch: Batch, *, now_us: int = 0) -> None:
+        """Records one group of events, which must be the next of its shard."""
+        self._shards[batch.shard].append(batch)
+        self._read_time_us = max(now_us, self._read_time_us + 1)
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+    def trim(self, shard: int, earliest_seq: int) -> None:
+        """Forgets what is below."""
+        self._earliest[shard] = earliest_seq
+
+    async def head(self) -> LogHead:
+        """See `EventSource.head`."""
+        if not self.available:
+            raise SourceUnavailableError("turned off")
+        return LogHead(
+            log_epoch=self._log_epoch,
+            next_seq=self._heads(),
+            earliest_seq=tuple(self._earliest),
+            read_time_us=self._read_time_us,
+        )
+
+    async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
+        """See `EventSource.follow`."""
+        async for batch in self.read(start, range(len(self._shards))):
+            yield (batch,)
+
+    async def read(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Batch, None]:
+        """See `EventSource.read`."""
+        check_log(start, self._log_epoch, len(self._shards))
+        check_start(start, self._earliest, self._heads(), shards)
+        next_seqs = list(start.next_seq)
+        while True:
+            grown = self._grown
+            for shard in shards:
+                for batch in self._after(shard, next_seqs[shard]):
+                    next_seqs[shard] = batch.last_seq + 1
+                    yield batch
+            await grown.wait()
+
+    async def confirm(self, position: Position) -> None:
+        """See `EventSource.confirm`."""
+        self.confirmed = position
+
+    def _heads(self) -> tuple[int, ...]:
+        return tuple(batches[-1].last_seq + 1 if batches else 1 for batches in self._shards)
+
+    def _after(self, shard: int, next_seq: int) -> list[Batch]:
+        """What follows, several groups in one batch, as a log would hand it on."""
+        merged: list[Batch] = []
+        for batch in self._shards[shard]:
+            if batch.last_seq < next_seq:
+                continue
+            events = [event for event in batch.events if event.seq >= next_seq]
+            if merged and len(merged[-1].events) < _READ_EVENTS_MAX:
+                last = merged[-1]
+                merged[-1] = replace(last, last_seq=batch.last_seq, events=[*last.events, *events])
+            else:
+                merged.append(replace(batch, first_seq=events[0].seq, events=events))
+        return merged
+
+
+class MemoryReadModel:
+    """See `ports.ReadModel`."""
+
+    def __init__(self) -> None:
+        self._position: Position | None = None
+        self._orders: dict[str, OrderRow] = {}
+
+    async def position(self) -> Position | None:
+        """See `ReadModel.position`."""
+        return self._position
+
+    async def begin(self, position: Position) -> None:
+        """See `ReadModel.begin`."""
+        self._position = position
+
+    async def apply(self, orders: Sequence[OrderRow], position: Position) -> None:
+        """See `ReadModel.apply`."""
+        for order in orders:
+            there = self._orders.get(order.order_id)
+            if there is None or there.version < order.version:
+                self._orders[order.order_id] = order
+        self._position = position
+
+    async def find(self, order_id: str) -> OrderRow | None:
+        """See `ReadModel.find`."""
+        return self._orders.get(order_id)
+
+    async def page(self, term: Term, *, after: str, limit: int) -> OrderPage:
+        """See `ReadModel.page`."""
+        found = [
+            order
+            for order_id, order in sorted(self._orders.items())
+            if order_id > after and matches(term, _attributes(order))
+        ]
+        return OrderPage(orders=found[:limit], more=len(found) > limit)
+
+    async def digest(self) -> tuple[Position, Digest]:
+        """See `ReadModel.digest`."""
+        digest = Digest()
+        for order in self._orders.values():
+            digest.add(order.order_id, order.version)
+        assert self._position is not None, "digest before begin"  # noqa: S101 - the caller's mistake
+        return self._position, digest
+
+
+class MemorySubscriptions:
+    """See `ports.Subscriptions`."""
+
+    def __init__(self, *, subscriptions_max: int = SUBSCRIPTIONS_MAX) -> None:
+        self._stored: dict[SubscriptionKey, Subscription] = {}
+        self._subscriptions_max = subscriptions_max
+
+    async def find(self, key: SubscriptionKey) -> Subscription | None:
+        """See `Subscriptions.find`."""
+        return self._stored.get(key)
+
+    async def open(self, opening: Opening) -> Subscription:
+        """See `Subscriptions.open`."""
+        if opening.key not in self._stored:
+            refuse_more(len(self._stored), self._subscriptions_max)
+        self._stored[opening.key] = subscription = opened(self._stored.get(opening.key), opening)
+        return subscription
+
+    async def commit(self, acks: Sequence[Ack]) -> Sequence[AckOutcome]:
+        """See `Subscriptions.commit`."""
+        outcomes = []
+        for ack in acks:
+            after, outcome = acked(self._stored.get(ack.key), ack)
+            if after is not None:
+                self._stored[ack.key] = after
+            outcomes.append(outcome)
+        return outcomes
+
+
+def _attributes(order: OrderRow) -> dict[str, str]:
+    return {name: getattr(order, name) for name in ("order_id", "customer_id", "store_id", "currency_code", "state")}

@@ -1,0 +1,199 @@
+"""The log, read from the Order Service's own streams; see `ports.EventSource`."""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
+
+import grpc.aio
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+from stateset.order.v1 import (
+    log_service_pb2,
+    log_service_pb2_grpc,
+    order_frame_pb2,
+    order_service_pb2,
+    order_service_pb2_grpc,
+)
+from stateset.stream.v1 import stream_pb2
+
+from infra.kernel.position import (
+    LogEpochChangedError,
+    Position,
+    PositionAheadError,
+    PositionError,
+    PositionExpiredError,
+    PositionMalformedError,
+)
+from infra.runtime.grpc.wire import position_to_wire, timestamp_from_wire
+from infra.runtime.log import get_logger
+from sync.adapters.wire import batch_from_wire
+from sync.application.ports import SourceUnavailableError
+from sync.domain.log import Batch, LogHead
+
+_SUBSCRIPTION: Final = "sync-read-model"  # one read model, one floor, however many processes take turns at it
+_HEAD_SECONDS: Final = 2.0
+_HEARTBEAT_SECONDS: Final = 5
+_SILENCE_SECONDS: Final = 3.0 * _HEARTBEAT_SECONDS  # then the peer is dead or stuck, and the stream is opened anew
+_CREDIT_EVENTS: Final = 5_000
+_CREDIT_BYTES: Final = 8 * 1024 * 1024
+_PAUSE_SECONDS: Final = 0.05
+_PAUSE_SECONDS_MAX: Final = 2.0
+_SAYINGS_MAX: Final = 1_024
+_log = get_logger(__name__)
+
+_REFUSALS: Final[dict[str, Callable[[Position, dict[str, str], str], PositionError]]] = {
+    "LOG_EPOCH_CHANGED": lambda start, facts, _: LogEpochChangedError(start.log_epoch, facts.get("log_epoch", "?")),
+    "POSITION_AHEAD": lambda start, facts, _: PositionAheadError(
+        int(facts["shard"]), start.next_seq[int(facts["shard"])], int(facts["next_seq"])
+    ),
+    "POSITION_EXPIRED": lambda start, facts, _: PositionExpiredError(
+        int(facts["shard"]), start.next_seq[int(facts["shard"])], int(facts["earliest"])
+    ),
+    "POSITION_MALFORMED": lambda _, __, message: PositionMalformedError(message),
+}
+
+
+class OrderSource:
+    """Reads over a channel that its owner opened and closes."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._log = log_service_pb2_grpc.LogServiceStub(channel)
+        self._orders = order_service_pb2_grpc.OrderServiceStub(channel)
+        self._says: asyncio.Queue[stream_pb2.ClientFrame] | None = None
+        self._acks = 0
+
+    async def head(self) -> LogHead:
+        """See `EventSource.head`."""
+        try:
+            reply = await self._log.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=_HEAD_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise SourceUnavailableError(f"GetLogHead: {error.code().name}: {error.details()}") from error
+        return LogHead(
+            log_epoch=reply.log_epoch,
+            next_seq=tuple(head.next_seq for head in reply.shards),
+            earliest_seq=tuple(head.earliest_seq for head in reply.shards),
+            read_time_us=timestamp_from_wire(reply.read_time),
+        )
+
+    async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
+        """See `EventSource.follow`."""
+        async for batches in _reconnecting(self._subscribe, start):
+            yield batches
+
+    async def read(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Batch, None]:
+        """See `EventSource.read`."""
+
+        def open_at(position: Position) -> AsyncGenerator[Sequence[Batch], None]:
+            return self._stream(position, shards)
+
+        async for batches in _reconnecting(open_at, start):
+            for batch in batches:
+                yield batch
+
+    async def confirm(self, position: Position) -> None:
+        """See `EventSource.confirm`."""
+        if self._says is not None:
+            self._acks += 1
+            ack = stream_pb2.Ack(ack_id=str(self._acks), through=position_to_wire(position))
+            with suppress(asyncio.QueueFull):
+                self._says.put_nowait(stream_pb2.ClientFrame(ack=ack))
+
+    async def _subscribe(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
+        says: asyncio.Queue[stream_pb2.ClientFrame] = asyncio.Queue(_SAYINGS_MAX)
+        opening = _open(start, ())
+        opening.subscription = _SUBSCRIPTION
+        opening.credit.CopyFrom(stream_pb2.Credit(events=_CREDIT_EVENTS, bytes=_CREDIT_BYTES))
+        says.put_nowait(stream_pb2.ClientFrame(open=opening))
+        call = self._orders.SubscribeOrderEvents(_requests(says))
+        try:
+            async for frame in _frames(call):
+                if frame.WhichOneof("frame") == "opened":
+                    self._says = says  # acks make sense from here on
+                batches = [batch_from_wire(batch) for batch in frame.events.batches]
+                if batches:
+                    yield batches
+                    await says.put(_grant_back(batches))
+        finally:
+            self._says = None
+            call.cancel()
+
+    async def _stream(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Sequence[Batch], None]:
+        call = self._orders.StreamOrderEvents(order_service_pb2.StreamOrderEventsRequest(open=_open(start, shards)))
+        try:
+            async for frame in _frames(call):
+                batches = [batch_from_wire(batch) for batch in frame.events.batches]
+                if batches:
+                    yield batches
+        finally:
+            call.cancel()
+
+
+async def _reconnecting(
+    open_at: Callable[[Position], AsyncGenerator[Sequence[Batch], None]], start: Position
+) -> AsyncGenerator[Sequence[Batch], None]:
+    """One stream after the other, each from where the one before it ended."""
+    position = start
+    pause = _PAUSE_SECONDS
+    while True:
+        batches = open_at(position)
+        try:
+            async for arrived in batches:
+                yield arrived
+                position = position.moved({batch.shard: batch.last_seq + 1 for batch in arrived})
+                pause = _PAUSE_SECONDS
+        except grpc.aio.AioRpcError as error:
+            _raise_refused(error, position)
+            _log.warning("the order stream ended", code=error.code().name, details=error.details())
+        except TimeoutError:
+            _log.warning("the order stream fell silent", silence_seconds=_SILENCE_SECONDS)
+        finally:
+            await batches.aclose()
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter, so that all do not come at once
+        pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+
+
+async def _frames(call: Any) -> AsyncIterator[order_frame_pb2.ServerFrame]:  # noqa: ANN401 - gRPC's generic call
+    """The frames of either stream until its end; an end without an error, or GoAway, means to come again."""
+    while True:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            response = await call.read()
+        if response is grpc.aio.EOF or response.frame.WhichOneof("frame") == "go_away":
+            return
+        yield response.frame
+
+
+async def _requests(
+    says: asyncio.Queue[stream_pb2.ClientFrame],
+) -> AsyncIterator[order_service_pb2.SubscribeOrderEventsRequest]:
+    while True:
+        yield order_service_pb2.SubscribeOrderEventsRequest(frame=await says.get())
+
+
+def _open(start: Position, shards: Sequence[int]) -> stream_pb2.Open:
+    # Filters are ours: the log is read as a whole, so the position must not speak of one.
+    return stream_pb2.Open(
+        start=stream_pb2.Start(position=position_to_wire(replace(start, filter_hash=b""))),
+        shards=shards,
+        heartbeat_interval=Duration(seconds=_HEARTBEAT_SECONDS),
+    )
+
+
+def _grant_back(batches: Sequence[Batch]) -> stream_pb2.ClientFrame:
+    events = [event for batch in batches for event in batch.events]
+    credit = stream_pb2.Credit(
+        events=len(events), bytes=sum(event.size for event in events), mode=stream_pb2.CREDIT_MODE_ADD
+    )
+    return stream_pb2.ClientFrame(credit=credit)
+
+
+def _raise_refused(error: grpc.aio.AioRpcError, position: Position) -> None:
+    """Raises what the Order Service has against the position, if it was that: no trying again can help."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError has what is read from a call
+    for detail in status.details if status is not None else ():
+        info = ErrorInfo()
+        if detail.Unpack(info) and info.reason in _REFUSALS:
+            raise _REFUSALS[info.reason](position, dict(info.metadata), error.details() or "") from error

@@ -1,0 +1,198 @@
+"""Between the messages of the wire and the values of the domain: events in, frames and orders out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from sys import intern
+from typing import Any, Final
+
+from google.protobuf.duration_pb2 import Duration
+from stateset.order.v1 import order_event_pb2, order_frame_pb2, order_pb2
+from stateset.stream.v1 import stream_pb2
+from stateset.sync.v1 import sync_service_pb2
+
+from infra.kernel.filter import Field
+from infra.runtime.grpc.wire import embedded, position_to_wire, timestamp_from_wire, timestamp_to_wire
+from sync.adapters.wire_views import view_of
+from sync.domain.fanout import Frame
+from sync.domain.frames import AckResult, ControlFrame, GoAway, Heartbeat, Opened, PhaseChange, Progress
+from sync.domain.log import Batch, Event, OrderRow
+from sync.domain.ring import Piece
+
+# Both kinds of stream spell their messages alike, so that the same bytes serve both.
+_FRAME: Final = sync_service_pb2.SubscribeResponse.FRAME_FIELD_NUMBER
+_EVENTS: Final = order_frame_pb2.ServerFrame.EVENTS_FIELD_NUMBER
+_BATCHES: Final = order_frame_pb2.Events.BATCHES_FIELD_NUMBER
+_EVENT: Final = order_frame_pb2.EventBatch.EVENTS_FIELD_NUMBER
+
+_CHANGES: Final = order_event_pb2.OrderEvent.DESCRIPTOR.oneofs_by_name["change"].fields
+_STATE_PREFIX: Final = "ORDER_STATE_"
+_STATES: Final = {
+    value.number: value.name.removeprefix(_STATE_PREFIX) for value in order_pb2.OrderState.DESCRIPTOR.values
+}
+
+# What is not read here is neither parsed nor encoded again: a third of the cost of an event.
+_EVENT_VIEW: Final = view_of(
+    order_event_pb2.OrderEvent.DESCRIPTOR,
+    (
+        *("order_id", "version", "seq", "order", "metadata.type", "metadata.log_epoch"),
+        *("metadata.record_time.seconds", "metadata.record_time.nanos"),
+        *("metadata.group_index", "metadata.group_size"),
+    ),
+)
+_ORDER_VIEW: Final = view_of(
+    order_pb2.Order.DESCRIPTOR, ("state", "customer_id", "store_id", "currency_code", "lines.product_id")
+)
+
+EVENT_FIELDS: Final[Mapping[str, Field]] = {
+    "type": Field(values=frozenset(str(change.message_type.full_name) for change in _CHANGES if change.message_type)),
+    "order_id": Field(),
+    "customer_id": Field(),
+    "store_id": Field(),
+    "currency_code": Field(),
+    "product_id": Field(many=True),
+}
+ORDER_FIELDS: Final[Mapping[str, Field]] = {
+    "order_id": Field(),
+    "customer_id": Field(),
+    "store_id": Field(),
+    "currency_code": Field(),
+    "state": Field(values=frozenset(_STATES.values())),
+}
+
+
+def batch_from_wire(message: order_frame_pb2.EventBatch) -> Batch:
+    """A batch and its events, each of them encoded once more for those who will read it here."""
+    return Batch(
+        shard=message.shard,
+        first_seq=message.first_seq,
+        last_seq=message.last_seq,
+        events=[event_from_wire(event.SerializeToString()) for event in message.events],
+    )
+
+
+def event_from_wire(encoded: bytes) -> Event:
+    """An encoded `OrderEvent`: what the server needs of it, and its bytes as they are.
+
+    Raises:
+        DecodeError: They are no such message.
+    """
+    event = _EVENT_VIEW.FromString(encoded)
+    metadata, order = event.metadata, _ORDER_VIEW.FromString(event.order)
+    attributes = {
+        "type": intern(metadata.type),  # the ring holds some ten thousands of each of these few
+        "order_id": event.order_id,
+        "customer_id": order.customer_id,
+        "store_id": intern(order.store_id),
+        "currency_code": intern(order.currency_code),
+        "product_id": tuple({intern(line.product_id) for line in order.lines}),
+    }
+    return Event(
+        seq=event.seq,
+        log_epoch=metadata.log_epoch,
+        record_time_us=timestamp_from_wire(metadata.record_time),
+        ends_group=metadata.group_index + 1 >= metadata.group_size,
+        size=len(encoded),
+        chunk=embedded(_EVENT, encoded),
+        attributes=attributes,
+        order=OrderRow(
+            order_id=event.order_id,
+            customer_id=attributes["customer_id"],
+            store_id=attributes["store_id"],
+            currency_code=attributes["currency_code"],
+            state=_STATES.get(order.state, str(order.state)),  # a state of tomorrow is kept by its number
+            version=event.version,
+            body=event.order,
+        ),
+    )
+
+
+def order_to_wire(row: OrderRow, view: order_pb2.OrderView.ValueType) -> order_pb2.Order:
+    """The order, as much of it as the view shows."""
+    order = order_pb2.Order.FromString(row.body)
+    if view == order_pb2.ORDER_VIEW_BASIC:
+        order.ClearField("lines")
+    return order
+
+
+def pieces_to_wire(pieces: Sequence[Piece]) -> bytes:
+    """One message of events, as `SubscribeResponse` and `StreamEventsResponse` both spell it.
+
+    Nothing is done per event but to join what is there.
+    """
+    batches = b"".join(embedded(_BATCHES, _batch(piece)) for piece in pieces)
+    return embedded(_FRAME, embedded(_EVENTS, batches))
+
+
+def _batch(piece: Piece) -> bytes:
+    head = order_frame_pb2.EventBatch(shard=piece.shard, first_seq=piece.first_seq, last_seq=piece.last_seq)
+    return head.SerializeToString() + b"".join(piece.chunks)
+
+
+def server_frame_to_wire(frame: ControlFrame | Frame) -> bytes:
+    """Any frame as one message of either stream."""
+    if isinstance(frame, Frame):
+        return frame.message
+    return _control_to_wire(frame)
+
+
+@lru_cache(maxsize=1_024)  # streams that stand at the same place say the same: heartbeats and progress above all
+def _control_to_wire(frame: ControlFrame) -> bytes:
+    return sync_service_pb2.SubscribeResponse(frame=_CONTROL[type(frame)](frame)).SerializeToString()
+
+
+def _opened(frame: Opened) -> order_frame_pb2.ServerFrame:
+    opened = stream_pb2.Opened(
+        position=position_to_wire(frame.position),
+        delivery_epoch=frame.delivery_epoch,
+        heartbeat_interval=_duration(frame.heartbeat_seconds),
+        shards=frame.shards,
+    )
+    return order_frame_pb2.ServerFrame(opened=opened)
+
+
+def _progress(frame: Progress) -> order_frame_pb2.ServerFrame:
+    progress = stream_pb2.Progress(at=position_to_wire(frame.at))
+    if frame.as_of_us:
+        progress.as_of.CopyFrom(timestamp_to_wire(frame.as_of_us))
+    return order_frame_pb2.ServerFrame(progress=progress)
+
+
+def _ack_result(frame: AckResult) -> order_frame_pb2.ServerFrame:
+    result = stream_pb2.AckResult(
+        ack_id=frame.ack_id,
+        status=stream_pb2.AckStatus.Value(f"ACK_STATUS_{frame.status}"),
+        floor=position_to_wire(frame.floor),
+    )
+    return order_frame_pb2.ServerFrame(ack_result=result)
+
+
+def _phase_change(frame: PhaseChange) -> order_frame_pb2.ServerFrame:
+    change = stream_pb2.PhaseChange(phase=stream_pb2.Phase.Value(f"PHASE_{frame.phase}"))
+    return order_frame_pb2.ServerFrame(phase_change=change)
+
+
+def _heartbeat(frame: Heartbeat) -> order_frame_pb2.ServerFrame:
+    return order_frame_pb2.ServerFrame(heartbeat=stream_pb2.Heartbeat(heartbeat_seq=frame.heartbeat_seq))
+
+
+def _go_away(frame: GoAway) -> order_frame_pb2.ServerFrame:
+    go_away = stream_pb2.GoAway(
+        position=position_to_wire(frame.position), retry_after=_duration(frame.retry_after_seconds)
+    )
+    return order_frame_pb2.ServerFrame(go_away=go_away)
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromMicroseconds(round(seconds * 1e6))
+    return duration
+
+
+_CONTROL: Final[Mapping[type[ControlFrame], Callable[[Any], order_frame_pb2.ServerFrame]]] = {
+    Opened: _opened,
+    Progress: _progress,
+    AckResult: _ack_result,
+    PhaseChange: _phase_change,
+    Heartbeat: _heartbeat,
+    GoAway: _go_away,
+}

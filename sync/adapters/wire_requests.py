@@ -1,0 +1,182 @@
+"""What callers ask, checked: every violation of a request at once."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from stateset.stream.v1 import stream_pb2
+from stateset.sync.v1 import sync_service_pb2
+
+from infra.kernel.filter import EVERYTHING, FilterError, Term, parse
+from infra.kernel.position import Position
+from infra.runtime.grpc.status import InvalidRequestError, Violation
+from infra.runtime.grpc.wire import position_from_wire
+from sync.adapters.wire import EVENT_FIELDS
+from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, Grant, Open, StartPoint
+
+_NAME_CHARACTERS_MAX: Final = 128
+_HEARTBEAT_SECONDS: Final = 5.0
+_HEARTBEAT_SECONDS_MIN: Final = 0.5
+_HEARTBEAT_SECONDS_MAX: Final = 60.0
+_BATCH_EVENTS: Final = 500
+_BATCH_EVENTS_MAX: Final = 10_000  # beyond that the frame's bytes are the bound anyway
+_POINTS: Final = {
+    stream_pb2.START_POINT_EARLIEST: StartPoint.EARLIEST,
+    stream_pb2.START_POINT_LATEST: StartPoint.LATEST,
+    stream_pb2.START_POINT_STORED: StartPoint.STORED,
+}
+
+
+class Checked:
+    """Collects what is wrong with a request, field by field."""
+
+    def __init__(self) -> None:
+        self._violations: list[Violation] = []
+
+    def refuse_unless(self, holds: bool, field: str, description: str) -> None:  # noqa: FBT001 - the condition is the point
+        """Notes a violation if the condition does not hold."""
+        if not holds:
+            self._violations.append(Violation(field, description))
+
+    def text(self, value: str, field: str) -> str:
+        """The text, which must not hold U+0000: no database and no C library agrees on what it means."""
+        self.refuse_unless("\0" not in value, field, "must not contain U+0000")
+        return value
+
+    def done(self) -> None:
+        """Ends the check.
+
+        Raises:
+            InvalidRequestError: Something is wrong.
+        """
+        if self._violations:
+            raise InvalidRequestError(self._violations)
+
+
+def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable: bool) -> Open:
+    """What a stream asks for.
+
+    Args:
+        message: The Open.
+        path: Where it stands in the request, for the names of fields.
+        shards: How many shards the log has.
+        durable: Whether the stream can have a subscription and credit.
+
+    Raises:
+        InvalidRequestError: Something is wrong with it.
+    """
+    checked = Checked()
+    _check_kind(message, checked, path, durable=durable)
+    checked.text(message.subscription, f"{path}.subscription")
+    asked = Open(
+        subscription=message.subscription,
+        start=_start(message, checked, f"{path}.start"),
+        shards=_shards(message, checked, f"{path}.shards", shards),
+        filter=message.filter,
+        term=_term(checked.text(message.filter, f"{path}.filter"), checked, f"{path}.filter"),
+        credit=_grant(message.credit, checked, f"{path}.credit") if durable else None,
+        heartbeat_seconds=_heartbeat_seconds(message, checked, f"{path}.heartbeat_interval"),
+        batch_events_max=min(message.batch_events_max or _BATCH_EVENTS, _BATCH_EVENTS_MAX),
+    )
+    checked.refuse_unless(message.batch_events_max >= 0, f"{path}.batch_events_max", "must not be negative")
+    checked.done()
+    return asked
+
+
+async def client_frames(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -> AsyncIterator[ClientFrame]:
+    """The frames that follow the Open.
+
+    Raises:
+        InvalidRequestError: One of them is malformed, or a second Open.
+    """
+    async for request in requests:
+        yield _client_frame(request.frame)
+
+
+def _client_frame(frame: stream_pb2.ClientFrame) -> ClientFrame:
+    checked = Checked()
+    match frame.WhichOneof("frame"):
+        case "credit":
+            grant = _grant(frame.credit, checked, "frame.credit")
+            checked.done()
+            return grant
+        case "ack":
+            checked.refuse_unless(frame.ack.HasField("through"), "frame.ack.through", "must be set")
+            checked.done()
+            return AckThrough(ack_id=frame.ack.ack_id, through=position_from_wire(frame.ack.through))
+        case "heartbeat":
+            return Alive()
+        case "close":
+            return Close()
+        case "open":
+            checked.refuse_unless(holds=False, field="frame.open", description="the stream is open already")
+        case _:
+            checked.refuse_unless(holds=False, field="frame", description="must be one of the frames of the contract")
+    checked.done()
+    raise AssertionError  # done() has raised
+
+
+def _check_kind(message: stream_pb2.Open, checked: Checked, path: str, *, durable: bool) -> None:
+    named = bool(message.subscription)
+    if not durable:
+        checked.refuse_unless(not named, f"{path}.subscription", "only Subscribe has durable subscriptions")
+        checked.refuse_unless(not message.HasField("credit"), f"{path}.credit", "only Subscribe has credit")
+    checked.refuse_unless(
+        len(message.subscription) <= _NAME_CHARACTERS_MAX,
+        f"{path}.subscription",
+        f"must have at most {_NAME_CHARACTERS_MAX} characters",
+    )
+    checked.refuse_unless(
+        named or message.start.point != stream_pb2.START_POINT_STORED,
+        f"{path}.start.point",
+        "STORED needs a subscription",
+    )
+
+
+def _start(message: stream_pb2.Open, checked: Checked, path: str) -> Position | StartPoint:
+    if message.start.WhichOneof("at") == "position":
+        return position_from_wire(message.start.position)
+    if message.start.point == stream_pb2.START_POINT_UNSPECIFIED:
+        return StartPoint.STORED if message.subscription else StartPoint.EARLIEST
+    checked.refuse_unless(message.start.point in _POINTS, f"{path}.point", "must be EARLIEST, LATEST or STORED")
+    return _POINTS.get(message.start.point, StartPoint.EARLIEST)
+
+
+def _shards(message: stream_pb2.Open, checked: Checked, path: str, shards: int) -> tuple[int, ...]:
+    unknown = [shard for shard in message.shards if not 0 <= shard < shards]
+    checked.refuse_unless(not unknown, path, f"this log has the shards 0 to {shards - 1}, not {unknown[:3]}")
+    checked.refuse_unless(len(set(message.shards)) == len(message.shards), path, "must name each shard once")
+    return tuple(sorted(message.shards))
+
+
+def _term(text: str, checked: Checked, path: str) -> Term:
+    try:
+        return parse(text, EVENT_FIELDS)
+    except FilterError as error:
+        checked.refuse_unless(holds=False, field=path, description=str(error))
+        return EVERYTHING
+
+
+def _grant(message: stream_pb2.Credit, checked: Checked, path: str) -> Grant:
+    checked.refuse_unless(message.events >= 0, f"{path}.events", "must not be negative")
+    checked.refuse_unless(message.bytes >= 0, f"{path}.bytes", "must not be negative")
+    checked.refuse_unless(
+        message.mode in stream_pb2.CreditMode.values(), f"{path}.mode", "must be one of the modes of the contract"
+    )
+    return Grant(events=message.events, bytes=message.bytes, replace=message.mode == stream_pb2.CREDIT_MODE_SET)
+
+
+def _heartbeat_seconds(message: stream_pb2.Open, checked: Checked, path: str) -> float:
+    if not message.HasField("heartbeat_interval"):
+        return _HEARTBEAT_SECONDS
+    seconds = _seconds(message.heartbeat_interval)
+    checked.refuse_unless(
+        _HEARTBEAT_SECONDS_MIN <= seconds <= _HEARTBEAT_SECONDS_MAX,
+        path,
+        f"must be between {_HEARTBEAT_SECONDS_MIN} s and {_HEARTBEAT_SECONDS_MAX:.0f} s",
+    )
+    return seconds
+
+
+def _seconds(message: Duration) -> float:
+    return message.seconds + message.nanos / 1e9

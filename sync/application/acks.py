@@ -1,0 +1,45 @@
+"""Acks of all streams, made durable together."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from sync.application.metrics import ACKS
+from sync.application.ports import Subscriptions
+from sync.domain.subscription import Ack, AckOutcome
+
+_WAITING_MAX: Final = 4_096  # then the streams' requests are read no further
+_TRANSACTION_ACKS_MAX: Final = 256
+
+Answer = Callable[[AckOutcome | Exception], None]
+
+
+class Acks:
+    """Groups what waits while a transaction runs into the next one: a lone ack waits for nothing."""
+
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
+        self._waiting: asyncio.Queue[tuple[Ack, Answer]] = asyncio.Queue(_WAITING_MAX)
+
+    async def submit(self, ack: Ack, answer: Answer) -> None:
+        """Hands over an ack; `answer` is called once its outcome is durable, or with what went wrong."""
+        await self._waiting.put((ack, answer))
+
+    async def run(self) -> None:
+        """Commits until it is canceled."""
+        while True:
+            group = [await self._waiting.get()]
+            while len(group) < _TRANSACTION_ACKS_MAX and not self._waiting.empty():
+                group.append(self._waiting.get_nowait())
+            await self._commit(group)
+
+    async def _commit(self, group: list[tuple[Ack, Answer]]) -> None:
+        try:
+            outcomes = await self._subscriptions.commit([ack for ack, _ in group])
+        except Exception as error:  # noqa: BLE001 - each stream is told, and the next group may do better
+            for _, answer in group:
+                answer(error)
+            return
+        for (_, answer), outcome in zip(group, outcomes, strict=True):
+            ACKS.labels(outcome.status).inc()
+            answer(outcome)

@@ -1,0 +1,112 @@
+"""How much of the log the read model covers, and as of when."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from infra.kernel.position import AtLeast, Position, check_log
+from infra.runtime.clock import Clock
+from infra.runtime.grpc.status import StalePositionError
+from infra.runtime.lifespan import StartupError
+from infra.runtime.log import get_logger
+from sync.application.metrics import STALENESS_SECONDS
+from sync.application.ports import EventSource, SourceUnavailableError
+from sync.domain.log import LogHead
+
+_READINGS_MAX: Final = 60  # a minute of them; beyond that every second one is enough to say how old we are
+_POLL_SECONDS: Final = 1.0
+_log = get_logger(__name__)
+
+
+class Freshness:
+    """The read model's position, who waits for it, and the readings of the log's head that it does not cover yet."""
+
+    def __init__(self, position: Position, clock: Clock) -> None:
+        self.position = position
+        self.head: LogHead | None = None
+        self.as_of_us = 0
+        self._clock = clock
+        self._pending: list[LogHead] = []
+        self._moved = asyncio.Event()
+
+    def move(self, position: Position) -> None:
+        """The read model now includes everything below `position`."""
+        self.position = position
+        self._settle()
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def read(self, head: LogHead) -> None:
+        """The log's head was read."""
+        self.head = head
+        if self._pending and self._pending[-1].next_seq == head.next_seq:
+            self._pending.pop()
+        elif len(self._pending) >= _READINGS_MAX:
+            del self._pending[1::2]
+        self._pending.append(head)
+        self._settle()
+
+    def staleness_seconds(self) -> float:
+        """Time since the read model was known to cover the log to its head."""
+        return max(0, self._clock.now_us() - self.as_of_us) / 1e6
+
+    async def reach(self, at_least: AtLeast) -> None:
+        """Waits until the read model includes what the caller wants it to.
+
+        Raises:
+            LogEpochChangedError: It is a position of another log.
+            PositionMalformedError: It has another number of shards.
+            StalePositionError: It did not get there in time.
+        """
+        wanted = at_least.position
+        if wanted is None:
+            return
+        check_log(wanted, self.position.log_epoch, len(self.position.next_seq))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_least.seconds):
+                while not self.position.covers(wanted):
+                    await self._moved.wait()
+                return
+        raise StalePositionError(f"the read model is at {list(self.position.next_seq)}, not yet at the position asked")
+
+    async def watch(self, source: EventSource) -> None:
+        """Reads the head every second for as long as the server lives, and says in return what is durable here.
+
+        Raises:
+            StartupError: The log is another one than the read model's.
+        """
+        while True:
+            try:
+                head = await source.head()
+            except SourceUnavailableError as error:
+                _log.warning("the log's head cannot be read", error=str(error))
+            else:
+                refuse_other_log(self.position, head)
+                self.read(head)
+                await source.confirm(self.position)
+            STALENESS_SECONDS.set(self.staleness_seconds())
+            await asyncio.sleep(_POLL_SECONDS)
+
+    def _settle(self) -> None:
+        covered = [head for head in self._pending if _covers(self.position, head)]
+        if covered:
+            self.as_of_us = max(self.as_of_us, covered[-1].read_time_us)
+            self._pending = self._pending[self._pending.index(covered[-1]) + 1 :]
+
+
+def refuse_other_log(position: Position, head: LogHead) -> None:
+    """Compares the read model with the log.
+
+    Raises:
+        StartupError: They do not belong together.
+    """
+    if position.log_epoch != head.log_epoch or len(position.next_seq) != len(head.next_seq):
+        raise StartupError(
+            f"the read model is of log {position.log_epoch} with {len(position.next_seq)} shards, "
+            f"the Order Service has log {head.log_epoch} with {len(head.next_seq)}: "
+            "name another file with --database, or another --order-address"
+        )
+
+
+def _covers(position: Position, head: LogHead) -> bool:
+    return all(mine >= theirs for mine, theirs in zip(position.next_seq, head.next_seq, strict=True))

@@ -1,0 +1,26 @@
+"""What the Sync Server measures of itself."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+INGESTED: Final = Counter("stateset_sync_ingested_events_total", "Events taken into the read model and the ring.")
+REPEATED: Final = Counter("stateset_sync_repeated_events_total", "Events that a source handed on again; dropped.")
+HOLES: Final = Counter("stateset_sync_log_holes_total", "Numbers that a source left out; it was opened again.")
+NEXT_SEQ: Final = Gauge("stateset_sync_next_seq", "The seq that the read model expects next.", ["shard"])
+STALENESS_SECONDS: Final = Gauge("stateset_sync_staleness_seconds", "Time since the log was last covered to its head.")
+RING_BYTES: Final = Gauge("stateset_sync_ring_bytes", "Bytes of encoded events in the ring.")
+_AGE_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60)
+ARRIVED_SECONDS: Final = Histogram(
+    "stateset_sync_arrived_seconds",
+    "From an event's record time until it has arrived from the source.",
+    buckets=_AGE_BUCKETS,
+)
+HOP_SECONDS: Final = Histogram(
+    "stateset_sync_hop_seconds", "From an event's record time until it is ready for streams.", buckets=_AGE_BUCKETS
+)
+STREAMS: Final = Gauge("stateset_sync_streams", "Open streams by phase.", ["phase"])
+DELIVERED: Final = Counter("stateset_sync_delivered_events_total", "Events handed to streams.")
+BEHIND: Final = Counter("stateset_sync_behind_total", "Times that a live stream fell behind.")
+CATCH_UPS: Final = Counter("stateset_sync_catch_up_reads_total", "Times that a stream was served from the source.")
+ACKS: Final = Counter("stateset_sync_acks_total", "Acks by outcome.", ["status"])

@@ -1,0 +1,106 @@
+"""What the Sync Server needs from outside; each port has an in-memory twin in `sync.adapters.memory`."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from infra.kernel.digest import Digest
+from infra.kernel.filter import Term
+from infra.kernel.position import Position
+from sync.domain.log import Batch, LogHead, OrderRow
+from sync.domain.subscription import Ack, AckOutcome, Opening, Subscription, SubscriptionKey
+
+
+class SourceUnavailableError(Exception):
+    """The log cannot be asked now; asking again later may help."""
+
+
+class EventSource(Protocol):
+    """The log, read from any position.
+
+    Positions are the log's, whatever carries it: one that was taken from one source works on every other. Batches of
+    one shard follow each other without a hole or a repetition as far as the source can tell, and hold whole groups
+    only; shards are interleaved freely. A reader never ends by itself: at the head it waits for what is recorded
+    next, and a lost connection is made again for as long as it takes. Closing the generator (`aclose`) releases what
+    it holds.
+    """
+
+    async def head(self) -> LogHead:
+        """Where the log stands now.
+
+        Raises:
+            SourceUnavailableError: It cannot be asked; nobody tries again on its own here.
+        """
+
+    def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
+        """Everything from `start` (inclusive) on, for the one ingest of this server.
+
+        Each item is what arrived together. At most one such reader at a time.
+
+        Raises:
+            PositionError: The log cannot be read from there, now or ever.
+        """
+
+    def read(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Batch, None]:
+        """The shards from `start` (inclusive) on, for a stream that the ring no longer serves; many at a time.
+
+        Raises:
+            PositionError: The log cannot be read from there, now or ever.
+        """
+
+    async def confirm(self, position: Position) -> None:
+        """Tells the log that everything below is durable here. Never waits for the log; may be lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderPage:
+    """Orders by id; `more` says whether others follow the last one."""
+
+    orders: Sequence[OrderRow]
+    more: bool
+
+
+class ReadModel(Protocol):
+    """Orders as the log left them, and how much of the log they include; both change together or not at all."""
+
+    async def position(self) -> Position | None:
+        """What the orders include; none before `begin`."""
+
+    async def begin(self, position: Position) -> None:
+        """Says of an empty read model which log it is of. Once only."""
+
+    async def apply(self, orders: Sequence[OrderRow], position: Position) -> None:
+        """Stores orders, each of them once, and the position that includes them in one transaction, durable on return.
+
+        An order that is already there at the same version or a later one stays as it is.
+        """
+
+    async def find(self, order_id: str) -> OrderRow | None:
+        """One order."""
+
+    async def page(self, term: Term, *, after: str, limit: int) -> OrderPage:
+        """At most `limit` matching orders whose id is above `after`, by id in code point order."""
+
+    async def digest(self) -> tuple[Position, Digest]:
+        """Over (order id, version) of every order, and the position of the very same snapshot."""
+
+
+class Subscriptions(Protocol):
+    """Durable floors. Every call is one transaction; what it answers is durable on return."""
+
+    async def find(self, key: SubscriptionKey) -> Subscription | None:
+        """What is stored; none if it was never opened."""
+
+    async def open(self, opening: Opening) -> Subscription:
+        """Takes the next delivery epoch for the opening's shards; see `domain.subscription.opened`.
+
+        Raises:
+            SubscriptionFilterChangedError: It was made with another filter; nothing changed.
+            TooManySubscriptionsError: It is new, and there is no room for it.
+        """
+
+    async def commit(self, acks: Sequence[Ack]) -> Sequence[AckOutcome]:
+        """Moves floors, one outcome per ack in their sequence; see `domain.subscription.acked`.
+
+        The delivery epoch is compared where the floor is written, so a stream that was superseded changes nothing.
+        """

@@ -1,0 +1,112 @@
+"""Streams of events: each is a session, the events that wake it, and the helpers that feed it.
+
+A stream's frames are written by whoever iterates `Stream.frames`; its requests are read, and its catch-up is fetched,
+by one task each, which touch nothing but the session and wake the writer.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sync.application.acks import Acks
+from sync.application.catch_up import CatchUp
+from sync.application.freshness import Freshness
+from sync.application.opening import Openings
+from sync.application.stream import Stream
+from sync.domain.errors import TooManyStreamsError
+from sync.domain.fanout import Fanout
+from sync.domain.frames import ClientFrame, Open
+from sync.domain.subscription import SubscriptionKey
+
+
+class Streams:
+    """Every open stream of this server."""
+
+    def __init__(
+        self,
+        openings: Openings,
+        fanout: Fanout,
+        catch_up: CatchUp,
+        acks: Acks,
+        freshness: Freshness,
+        *,
+        tasks: asyncio.TaskGroup,
+        streams_max: int,
+    ) -> None:
+        self._openings = openings
+        self._fanout = fanout
+        self._catch_up = catch_up
+        self._acks = acks
+        self._freshness = freshness
+        self._tasks = tasks
+        self._streams_max = streams_max
+        self._open: set[Stream] = set()
+        self._opening = 0
+        self._draining = False
+
+    def wake(self) -> None:
+        """Offers what is new in the ring to every stream; waits for none."""
+        for stream in self._open:
+            stream.offer()
+
+    async def drain_when(self, draining: asyncio.Event) -> None:
+        """Ends every stream with GoAway once `draining` is set, and those that are opened after it."""
+        await draining.wait()
+        self._draining = True
+        for stream in self._open:
+            stream.drain()
+
+    @asynccontextmanager
+    async def open(
+        self, asked: Open, principal: str, requests: AsyncIterator[ClientFrame] | None = None
+    ) -> AsyncIterator[Stream]:
+        """One stream, served while the context lasts: its `frames` are for the caller.
+
+        Args:
+            asked: What to read.
+            principal: Whose durable subscriptions are meant.
+            requests: What the caller goes on to say, if it can. Its end is no Close: the stream goes on.
+
+        Raises:
+            PositionError: The stream cannot start where it asks to.
+            SubscriptionFilterChangedError: The subscription was made with another filter.
+            TooManyStreamsError: The server is full.
+        """
+        if len(self._open) + self._opening >= self._streams_max:
+            raise TooManyStreamsError(self._streams_max)
+        key = SubscriptionKey(principal=principal, name=asked.subscription) if asked.subscription else None
+        self._opening += 1
+        try:
+            terms = await self._openings.terms(asked, key)
+        finally:
+            self._opening -= 1
+        stream = Stream(terms, key, self._fanout, self._acks, self._freshness)
+        self._open.add(stream)
+        helpers = self._help(stream, requests)
+        try:
+            if self._draining:
+                stream.drain()
+            yield stream
+        finally:
+            self._open.discard(stream)
+            stream.leave()
+            for helper in helpers:
+                helper.cancel()
+
+    def _help(self, stream: Stream, requests: AsyncIterator[ClientFrame] | None) -> list[asyncio.Task[None]]:
+        helpers = [self._start(stream, self._catch_up.serve(stream), "stream-catch-up")]
+        if requests is not None:
+            helpers.append(self._start(stream, stream.read_requests(requests), "stream-requests"))
+        return helpers
+
+    def _start(self, stream: Stream, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return self._tasks.create_task(_guarded(stream, work), name=name)
+
+
+async def _guarded(stream: Stream, work: Coroutine[Any, Any, None]) -> None:
+    """A helper's failure is its stream's, not the server's."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - raised again by the stream's writer
+        stream.fail(error)

@@ -1,0 +1,50 @@
+"""What the Sync Server refuses, and what it cannot go on after."""
+
+
+class SyncError(Exception):
+    """Base of the refusals that are this service's own."""
+
+
+class OrderNotFoundError(SyncError):
+    """The read model has no such order."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"there is no order {order_id!r} as of the position of this read")
+        self.order_id = order_id
+
+
+class AckRefusedError(SyncError):
+    """An ack that no state could make right."""
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}")
+        self.field = field
+        self.description = description
+
+
+class SubscriptionFilterChangedError(SyncError):
+    """A durable subscription was opened with a filter that its floor was not reached under."""
+
+    def __init__(self, name: str, stored: str, asked: str) -> None:
+        super().__init__(
+            f"subscription {name!r} was made with the filter {stored!r} and is now opened with {asked!r}: "
+            "what the first left out would be lost; use another name"
+        )
+        self.name = name
+
+
+class TooManyStreamsError(SyncError):
+    """The server serves as many streams as it may."""
+
+    def __init__(self, streams_max: int) -> None:
+        super().__init__(f"this server already serves {streams_max} streams")
+
+
+class LogHoleError(Exception):
+    """A source left out a number: nothing after it may be used."""
+
+    def __init__(self, shard: int, expected: int, got: int) -> None:
+        super().__init__(f"shard {shard} goes on at seq {got}, not at {expected}")
+        self.shard = shard
+        self.expected = expected
+        self.got = got

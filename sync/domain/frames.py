@@ -1,0 +1,128 @@
+"""What goes back and forth on a stream, but for the events themselves (see `fanout.Frame`)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from infra.kernel.filter import Term
+from infra.kernel.position import Position
+from sync.domain.subscription import AckStatus
+
+
+class Phase(StrEnum):
+    """How a stream stands towards the head of the log."""
+
+    CATCHING_UP = "CATCHING_UP"
+    LIVE = "LIVE"
+    BEHIND = "BEHIND"
+
+
+class StartPoint(StrEnum):
+    """A place to start without knowing a position."""
+
+    EARLIEST = "EARLIEST"
+    LATEST = "LATEST"
+    STORED = "STORED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """How much more a stream may be sent; `replace` forgets what was left."""
+
+    events: int
+    bytes: int
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """What a caller asks to read.
+
+    Attributes:
+        subscription: Name of a durable subscription, or empty.
+        start: A position, or a place that the server finds.
+        shards: Empty for all of them.
+        filter: As it was written, beside `term`, its meaning.
+        credit: The first grant; none where the transport alone bounds what is in flight.
+    """
+
+    subscription: str
+    start: Position | StartPoint
+    shards: tuple[int, ...]
+    filter: str
+    term: Term
+    credit: Grant | None
+    heartbeat_seconds: float
+    batch_events_max: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckThrough:
+    """The caller has done everything below a position."""
+
+    ack_id: str
+    through: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The caller is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The caller has enough."""
+
+
+ClientFrame = Grant | AckThrough | Alive | Close
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The stream is open."""
+
+    position: Position
+    delivery_epoch: int
+    heartbeat_seconds: float
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Everything matching below `at` was sent; the log is covered up to `as_of_us`."""
+
+    at: Position
+    as_of_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseChange:
+    """The stream's phase from here on."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckResult:
+    """What became of an ack."""
+
+    ack_id: str
+    status: AckStatus
+    floor: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """The server is alive."""
+
+    heartbeat_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoAway:
+    """The server ends the stream; everything below the position was sent."""
+
+    position: Position
+    retry_after_seconds: float
+
+
+ControlFrame = Opened | Progress | PhaseChange | AckResult | Heartbeat | GoAway

@@ -1,0 +1,155 @@
+"""The recent events of the log in memory, ready to be cut into frames at the ends of groups."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from infra.kernel.filter import EVERYTHING, Term, matches
+from sync.domain.log import Attributes, Batch, Event
+
+_SCAN_EVENTS_MAX: Final = 2_000  # matched in one go, about 2 ms of the loop; the rest waits for its turn
+_TRIM_SHARE: Final = 8  # an eighth of the ring goes at once, so that the cost of moving lists is spread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Most events and bytes of events to take, but for a first group that is larger."""
+
+    events_max: int
+    bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A range of one shard and what matches in it. `size` counts bytes of encoded events."""
+
+    shard: int
+    first_seq: int
+    last_seq: int
+    chunks: Sequence[bytes]
+    size: int
+
+
+class Segment:
+    """Adjacent events of one shard. Those of a group that has not ended yet are kept, but not shown."""
+
+    def __init__(self, shard: int, first_seq: int) -> None:
+        self.shard = shard
+        self.first_seq = first_seq
+        self._chunks: list[bytes] = []
+        self._attributes: list[Attributes] = []
+        self._sizes: list[int] = []  # running totals, so that a byte limit is one bisection
+        self._dropped = 0
+        self._group_ends: list[int] = []  # the seq after each group
+
+    @classmethod
+    def of(cls, batch: Batch) -> "Segment":
+        """The events of one batch."""
+        segment = cls(batch.shard, batch.first_seq)
+        segment.append(batch.events)
+        return segment
+
+    @property
+    def next_seq(self) -> int:
+        """The seq after the last whole group."""
+        return self._group_ends[-1] if self._group_ends else self.first_seq
+
+    @property
+    def size(self) -> int:
+        """Bytes of the encoded events that are held."""
+        return (self._sizes[-1] if self._sizes else self._dropped) - self._dropped
+
+    def append(self, events: Iterable[Event]) -> None:
+        """Adds the events that follow the last one."""
+        total = self._dropped + self.size
+        for event in events:
+            total += event.size
+            self._chunks.append(event.chunk)
+            self._attributes.append(event.attributes)
+            self._sizes.append(total)
+            if event.ends_group:
+                self._group_ends.append(event.seq + 1)
+
+    def drop(self, bytes_min: int) -> None:
+        """Forgets the oldest events, at least this many bytes of them, or all whole groups."""
+        count = bisect_left(self._sizes, self._dropped + bytes_min) + 1
+        count = min(count, self.next_seq - self.first_seq)
+        if count == 0:
+            return
+        self._dropped = self._sizes[count - 1]
+        self.first_seq += count
+        del self._chunks[:count], self._attributes[:count], self._sizes[:count]
+        # The end of what was dropped stays: it is where an emptied segment stands.
+        del self._group_ends[: bisect_left(self._group_ends, self.first_seq)]
+
+    def cut(self, start: int, limits: Limits, term: Term = EVERYTHING) -> Piece:
+        """The whole groups from `start` on that the limits allow, at least one; there must be one."""
+        if term is EVERYTHING or term == EVERYTHING:
+            return self._cut_all(start, limits)
+        return self._cut_matching(start, limits, term)
+
+    def _cut_all(self, start: int, limits: Limits) -> Piece:
+        low = start - self.first_seq
+        before = self._sizes[low - 1] if low else self._dropped
+        high = min(low + limits.events_max, bisect_right(self._sizes, before + limits.bytes_max, low))
+        at = bisect_right(self._group_ends, self.first_seq + high) - 1
+        if at < 0 or self._group_ends[at] <= start:
+            at += 1
+        end = self._group_ends[at]
+        high = end - self.first_seq
+        return Piece(self.shard, start, end - 1, self._chunks[low:high], self._sizes[high - 1] - before)
+
+    def _cut_matching(self, start: int, limits: Limits, term: Term) -> Piece:
+        chunks: list[bytes] = []
+        size = 0
+        end = start
+        for group_end in self._group_ends[bisect_right(self._group_ends, start) :]:
+            low, high = end - self.first_seq, group_end - self.first_seq
+            matching = [at for at in range(low, high) if matches(term, self._attributes[at])]
+            matching_size = sum(self._size_at(at) for at in matching)
+            if chunks and (len(chunks) + len(matching) > limits.events_max or size + matching_size > limits.bytes_max):
+                break
+            chunks += [self._chunks[at] for at in matching]
+            size += matching_size
+            end = group_end
+            if end - start >= _SCAN_EVENTS_MAX:
+                break
+        return Piece(self.shard, start, end - 1, chunks, size)
+
+    def _size_at(self, at: int) -> int:
+        return self._sizes[at] - (self._sizes[at - 1] if at else self._dropped)
+
+
+class Ring:
+    """One segment per shard, all of them together within a limit.
+
+    Attributes:
+        version: Grows with every append.
+        first_seqs: By shard, the seq of the first event that is held.
+        next_seqs: By shard, the seq after the last event that is shown.
+    """
+
+    def __init__(self, next_seqs: Sequence[int], *, ring_bytes_max: int) -> None:
+        self.version = 0
+        self.first_seqs = self.next_seqs = tuple(next_seqs)
+        self.segments = tuple(Segment(shard, seq) for shard, seq in enumerate(next_seqs))
+        self._bytes_max = ring_bytes_max
+
+    @property
+    def size(self) -> int:
+        """Bytes of the encoded events that are held."""
+        return sum(segment.size for segment in self.segments)
+
+    def append(self, batches: Iterable[Batch]) -> None:
+        """Adds batches, each of which follows its shard's last event; the oldest events make room."""
+        for batch in batches:
+            self.segments[batch.shard].append(batch.events)
+        while self.size > self._bytes_max:
+            before = self.size
+            max(self.segments, key=lambda segment: segment.size).drop(max(1, self._bytes_max // _TRIM_SHARE))
+            if self.size == before:  # nothing but groups that have not ended
+                break
+        self.first_seqs = tuple(segment.first_seq for segment in self.segments)
+        self.next_seqs = tuple(segment.next_seq for segment in self.segments)
+        self.version += 1

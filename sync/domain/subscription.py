@@ -1,0 +1,115 @@
+"""Durable subscriptions: what a stream that takes over is given, and what an ack does to the floor."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from sync.domain.errors import SubscriptionFilterChangedError
+
+
+class AckStatus(StrEnum):
+    """What became of an ack."""
+
+    COMMITTED = "COMMITTED"
+    FENCED = "FENCED"
+    ALREADY = "ALREADY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionKey:
+    """A subscription's name is its principal's own."""
+
+    principal: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """Of one shard: everything below `next_seq` is done; only the stream of `delivery_epoch` may move it."""
+
+    next_seq: int
+    delivery_epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """What is stored of a subscription. `delivery_epoch` is that of its newest opening."""
+
+    log_epoch: str
+    filter: str
+    filter_hash: bytes
+    delivery_epoch: int = 0
+    floors: Mapping[int, Floor] = field(default_factory=dict)
+
+    def next_seq(self, shard: int) -> int | None:
+        """The floor of a shard, if it ever had one."""
+        floor = self.floors.get(shard)
+        return None if floor is None else floor.next_seq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A stream that opens a subscription: its filter, and where the shards start that have no floor yet."""
+
+    key: SubscriptionKey
+    log_epoch: str
+    filter: str
+    filter_hash: bytes
+    start: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ack:
+    """Everything below `through` is done, says the stream of `delivery_epoch`."""
+
+    key: SubscriptionKey
+    ack_id: str
+    delivery_epoch: int
+    through: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckOutcome:
+    """What became of an ack, and the floors now."""
+
+    status: AckStatus
+    floors: Mapping[int, int]
+
+
+def opened(stored: Subscription | None, opening: Opening) -> Subscription:
+    """The subscription after an opening: one epoch further, and the opening's shards belong to it.
+
+    Raises:
+        SubscriptionFilterChangedError: It was made with another filter.
+    """
+    blank = Subscription(log_epoch=opening.log_epoch, filter=opening.filter, filter_hash=opening.filter_hash)
+    if stored is None:
+        stored = blank
+    elif stored.log_epoch != opening.log_epoch:
+        # The floors of another log mean nothing; the epoch goes on, so that its streams stay fenced.
+        stored = replace(blank, delivery_epoch=stored.delivery_epoch)
+    elif stored.filter_hash != opening.filter_hash:
+        raise SubscriptionFilterChangedError(opening.key.name, stored.filter, opening.filter)
+    epoch = stored.delivery_epoch + 1
+    taken = {
+        shard: Floor(next_seq=stored.next_seq(shard) or start, delivery_epoch=epoch)
+        for shard, start in opening.start.items()
+    }
+    return replace(stored, delivery_epoch=epoch, floors={**stored.floors, **taken})
+
+
+def acked(stored: Subscription | None, ack: Ack) -> tuple[Subscription | None, AckOutcome]:
+    """The subscription after an ack, and what the stream is told. A floor never goes back."""
+    if stored is None:
+        return None, AckOutcome(status=AckStatus.FENCED, floors={})
+    floors = {shard: floor.next_seq for shard, floor in stored.floors.items()}
+    if any(stored.floors[shard].delivery_epoch != ack.delivery_epoch for shard in ack.through if shard in floors):
+        return stored, AckOutcome(status=AckStatus.FENCED, floors=floors)
+    moved = {shard: through for shard, through in ack.through.items() if through > floors.get(shard, through)}
+    if not moved:
+        return stored, AckOutcome(status=AckStatus.ALREADY, floors=floors)
+    after = {shard: Floor(next_seq=seq, delivery_epoch=ack.delivery_epoch) for shard, seq in moved.items()}
+    return (
+        replace(stored, floors={**stored.floors, **after}),
+        AckOutcome(status=AckStatus.COMMITTED, floors={**floors, **moved}),
+    )

@@ -1,0 +1,151 @@
+"""The one place where the Sync Server's parts meet."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from stateset.sync.v1 import sync_service_pb2
+
+from infra.kernel.position import Position
+from infra.runtime.addresses import refuse_taken
+from infra.runtime.clock import SystemClock
+from infra.runtime.grpc.channel import open_channel
+from infra.runtime.grpc.server import Service, open_server
+from infra.runtime.lifespan import StartupError
+from infra.runtime.log import get_logger
+from infra.runtime.metrics import open_admin
+from infra.runtime.sql import open_database
+from sync.adapters.grpc_servicer import SyncServicer
+from sync.adapters.grpc_status import DOMAIN, ERRORS
+from sync.adapters.kafka_source import KafkaSource
+from sync.adapters.order_source import OrderSource
+from sync.adapters.sql_read_model import SqlReadModel
+from sync.adapters.sql_subscriptions import SqlSubscriptions
+from sync.adapters.wire import pieces_to_wire
+from sync.application.acks import Acks
+from sync.application.catch_up import CatchUp
+from sync.application.freshness import Freshness, refuse_other_log
+from sync.application.ingest import Ingest
+from sync.application.opening import Openings
+from sync.application.ports import EventSource, ReadModel, SourceUnavailableError, Subscriptions
+from sync.application.queries import Queries
+from sync.application.subscribe import Streams
+from sync.domain.fanout import Fanout
+from sync.domain.ring import Ring
+from sync.settings import SyncSettings
+
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+_FIRST_HEAD_PAUSE_SECONDS: Final = 0.2
+_log = get_logger(__name__)
+
+
+async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
+    """Serves until `stop` is set, then drains.
+
+    Raises:
+        StartupError: It cannot start as it was told to.
+    """
+    refuse_taken(settings.grpc_address, settings.admin_address)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(open_admin(settings.admin_address))
+        database = await stack.enter_async_context(
+            open_database(settings.database, service="sync", migrations=_MIGRATIONS)
+        )
+        orders = OrderSource(await stack.enter_async_context(open_channel(settings.order_address)))
+        source = source_of(settings, orders)
+        read_model = SqlReadModel(database)
+        position = await _begun(read_model, source, stop)
+        if position is not None:
+            parts = Ports(source, read_model, SqlSubscriptions(database, subscriptions_max=settings.subscriptions_max))
+            port = await stack.enter_async_context(open_sync(settings, parts, position))
+            _log.info("serving", port=port, log_epoch=position.log_epoch, shards=len(position.next_seq))
+            await stop.wait()
+
+
+def source_of(settings: SyncSettings, orders: OrderSource) -> EventSource:
+    """What carries the log, as the settings say.
+
+    Raises:
+        StartupError: It is Kafka, and nobody has said where that is.
+    """
+    if settings.bus == "direct":
+        return orders
+    if not settings.kafka_bootstrap_servers:
+        raise StartupError("--bus kafka needs --kafka-bootstrap-servers host:port")
+    return KafkaSource(orders, settings.kafka_bootstrap_servers, topic_prefix=settings.topic_prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the server stands on."""
+
+    source: EventSource
+    read_model: ReadModel
+    subscriptions: Subscriptions
+
+
+@asynccontextmanager
+async def open_sync(settings: SyncSettings, ports: Ports, position: Position) -> AsyncIterator[int]:
+    """Puts the server together around its ports, at the read model's position, and serves while the context lasts.
+
+    Yields:
+        The gRPC port.
+    """
+    clock = SystemClock()
+    ring = Ring(position.next_seq, ring_bytes_max=settings.ring_bytes_max)
+    fanout = Fanout(ring, pieces_to_wire)
+    freshness = Freshness(position, clock)
+    acks = Acks(ports.subscriptions)
+    draining = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        streams = Streams(
+            Openings(ports.source, ring, freshness, ports.subscriptions),
+            fanout,
+            CatchUp(ports.source, readers_max=settings.catch_up_readers_max),
+            acks,
+            freshness,
+            tasks=tasks,
+            streams_max=settings.streams_max,
+        )
+        ingest = Ingest(ports.source, ports.read_model, ring, freshness, clock=clock, wake=streams.wake)
+        background = [
+            tasks.create_task(ingest.run(), name="ingest"),
+            tasks.create_task(freshness.watch(ports.source), name="freshness"),
+            tasks.create_task(acks.run(), name="acks"),
+            tasks.create_task(streams.drain_when(draining), name="drain"),
+        ]
+        servicer = SyncServicer(streams, Queries(ports.read_model, freshness), clock, shards=len(position.next_seq))
+        service = Service(sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"], servicer)
+        async with open_server(
+            settings.grpc_address, [service], domain=DOMAIN, errors=ERRORS, draining=draining
+        ) as port:
+            yield port
+        for task in background:
+            task.cancel()
+
+
+async def _begun(read_model: ReadModel, source: EventSource, stop: asyncio.Event) -> Position | None:
+    """The read model's position. A new one waits for the log, to learn which it is; none if asked to stop first.
+
+    Raises:
+        StartupError: The log is another one than the read model's.
+    """
+    position = await read_model.position()
+    while not stop.is_set():
+        try:
+            head = await source.head()
+        except SourceUnavailableError as error:
+            if position is not None:
+                return position  # reads can be answered meanwhile; whether the log is ours is asked again
+            _log.info("waiting for the log", error=str(error))
+            await asyncio.sleep(_FIRST_HEAD_PAUSE_SECONDS)
+        else:
+            if position is None:
+                position = Position(log_epoch=head.log_epoch, next_seq=head.earliest_seq)
+                await read_model.begin(position)
+            refuse_other_log(position, head)
+            return position
+    return None

@@ -1,0 +1,53 @@
+"""The Sync Server's settings."""
+
+from typing import ClassVar, Literal
+
+from pydantic_settings import SettingsConfigDict
+
+from infra.runtime.settings import Settings
+from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX
+
+
+class SyncSettings(Settings):
+    """What the Sync Server can be told."""
+
+    model_config = SettingsConfigDict(env_prefix="STATESET_SYNC_")
+    program: ClassVar[str] = "python -m sync"
+
+    database: str = "sqlite:///.stateset/sync.db"
+    """Where the read model and the durable subscriptions are kept."""
+
+    grpc_address: str = "127.0.0.1:50052"
+    """Where streams and reads are served."""
+
+    admin_address: str = "127.0.0.1:9102"
+    """Where /metrics is served."""
+
+    order_address: str = "127.0.0.1:50051"
+    """The Order Service whose log is followed."""
+
+    bus: Literal["direct", "kafka"] = "direct"
+    """What carries the log here: the Order Service's own stream, or Kafka. Positions are the same on either."""
+
+    kafka_bootstrap_servers: str = ""
+    """Where Kafka is, for the bus of that name."""
+
+    topic_prefix: str = ""
+    """What the names of the topics begin with."""
+
+    ring_bytes_max: int = 64 * 1024 * 1024
+    """Bytes of encoded events kept for streams. More serves slower streams without asking the Order Service again;
+    it costs about twice as much memory."""
+
+    streams_max: int = 20_000
+    """Streams at once. More admits more subscribers; an idle one costs about 30 KB."""
+
+    subscriptions_max: int = SUBSCRIPTIONS_MAX
+    """Durable subscriptions that are kept, for ever. More admit more names; each costs a row, and one per shard."""
+
+    catch_up_readers_max: int = 8
+    """Streams that are served from the Order Service at once, as the ring no longer holds what they need. More catches
+    them up sooner, and takes that much from the Order Service's commands."""
+
+    log_level: str = "INFO"
+    """DEBUG says more, WARNING less."""

@@ -1,0 +1,152 @@
+"""From an event's record time, inside its transaction, until a live subscriber in another process has it."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.ages import Audience, audience, percentile_ms
+from tests.bench.effort import Effort
+from tests.bench.grpc_call import NUMBER, CallTemplate
+from tests.bench.metrics import mean_seconds, read_metrics
+from tests.bench.paced_load import PacedLoad
+from tests.bench.parts import Bus, kafka
+from tests.bench.place_order import METHOD, new_order
+from tests.bench.processes import BenchError, Server, free_address, machine_cpu_seconds, run_server
+from tests.bench.report import Reading
+from tests.bench.unary import DEADLINE_SECONDS
+
+EVENTS_PER_S: Final = 1_000
+SUBSCRIBERS: Final = 100
+_PROCESSES: Final = 2
+_WARM_UP_SECONDS: Final = 2.0
+_ARRIVE_SECONDS: Final = 20.0  # after the last answer; what is not there by then counts as lost
+_POLL_SECONDS: Final = 0.1
+_COMMIT: Final = "stateset_order_commit_seconds"
+_HELD: Final = 0.98  # of the rate that is asked for: below it, the figures are those of another load
+# An event's way: from its record time until each of these, as the servers themselves measure it. On Kafka it does not
+# wait for the commit there.
+_HOPS: Final = {
+    "out_of_order_service": "stateset_order_stream_hop_seconds",
+    "committed_on_kafka": "stateset_order_relay_hop_seconds",
+    "in_sync_server": "stateset_sync_arrived_seconds",
+    "in_ring": "stateset_sync_hop_seconds",
+}
+
+
+def direct(folder: Path, effort: Effort) -> dict[str, Reading]:
+    """With the Order Service's own stream between the two servers, each on SQLite.
+
+    Raises:
+        BenchError: A call failed, or a subscriber was not sent every event.
+    """
+    seen = _watched(folder, effort, None)
+    return {"commit_to_live_p50_ms": seen.reading(50, 10), "commit_to_live_p99_ms": seen.reading(99, 50)}
+
+
+def by_kafka(folder: Path, effort: Effort) -> dict[str, Reading]:
+    """With the relay and Kafka between them.
+
+    Raises:
+        BenchError: As above, or there is no Kafka.
+    """
+    with kafka(folder) as bus:
+        seen = _watched(folder, effort, bus)
+    return {"commit_to_live_kafka_p50_ms": seen.reading(50, 20), "commit_to_live_kafka_p99_ms": seen.reading(99, None)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What all subscribers have seen.
+
+    Attributes:
+        ages: Of all deliveries, how many by age.
+        events_per_s: How many orders were placed.
+        rests_on: What else is to be known about them.
+    """
+
+    ages: Mapping[int, int]
+    events_per_s: float
+    rests_on: Mapping[str, object]
+
+    def reading(self, percent: int, goal_ms: float | None) -> Reading:
+        """One percentile."""
+        held = self.events_per_s >= _HELD * EVENTS_PER_S
+        return Reading(
+            value=percentile_ms(self.ages, percent),
+            unit="ms",
+            goal=goal_ms,
+            more_is_better=False,
+            rests_on=self.rests_on,
+            caveat="" if held else f"at {self.events_per_s:.0f} events/s, as the Order Service took no more",
+        )
+
+
+def _watched(folder: Path, effort: Effort, bus: Bus | None) -> _Seen:
+    """Places orders at the rate, and watches them arrive; by the order stream without a bus."""
+    admins = free_address(), free_address()
+    order_options = bus.options if bus else ()
+    sync_options = ("--bus", "kafka", *bus.options) if bus else ()
+    with ExitStack() as stack:
+
+        def run(module: str, admin: str, *options: str) -> Server:
+            own = ("--database", f"sqlite:///{folder / module}.db", "--admin-address", admin)
+            return stack.enter_context(run_server(module, (*own, *options), folder / f"{module}.log"))
+
+        orders = run("order", admins[0], *order_options)
+        syncing = run("sync", admins[1], "--order-address", orders.address, *sync_options)
+        listeners = stack.enter_context(
+            audience(syncing.address, folder, processes=_PROCESSES, subscribers=SUBSCRIBERS)
+        )
+        template = CallTemplate(
+            orders.address, METHOD, new_order(NUMBER).SerializeToString(), deadline_seconds=DEADLINE_SECONDS
+        )
+        load = stack.enter_context(PacedLoad(template, orders.address, per_second=EVENTS_PER_S))
+        _place(load, listeners, _WARM_UP_SECONDS)
+        busy = {
+            "order_service": orders.cpu_seconds,
+            "sync_server": syncing.cpu_seconds,
+            "all_subscribers": listeners.cpu_seconds,
+            "load": time.process_time,
+            **({"broker": bus.cpu_seconds} if bus else {}),
+            "whole_machine": machine_cpu_seconds,
+        }
+        before, cpu = _metrics(admins), [cpu_seconds() for cpu_seconds in busy.values()]
+        ages, seconds = _place(load, listeners, effort.live_seconds)
+        gains = [now() - then for now, then in zip(busy.values(), cpu, strict=True)]
+        after = _metrics(admins)
+    rests_on = {
+        "events": round(effort.live_seconds * EVENTS_PER_S),
+        "subscribers": SUBSCRIBERS,
+        "greatest_ms": round(percentile_ms(ages, 100), 1),
+        **_hops_ms(before, after),
+        **{f"{who}_cpu_share": round(gain / seconds, 2) for who, gain in zip(busy, gains, strict=True)},
+    }
+    return _Seen(ages=ages, events_per_s=effort.live_seconds * EVENTS_PER_S / seconds, rests_on=rests_on)
+
+
+def _hops_ms(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """The time of the commit itself, and the mean age of what reached each hop of the bus in use."""
+    found = {"commit": mean_seconds(before, after, _COMMIT)}
+    found |= {f"age_{hop}": mean_seconds(before, after, name) for hop, name in _HOPS.items()}
+    return {f"{name}_ms": round(1e3 * seconds, 1) for name, seconds in found.items() if seconds}
+
+
+def _place(load: PacedLoad, listeners: Audience, seconds: float) -> tuple[Mapping[int, int], float]:
+    """Places orders for so long; the ages of what was delivered, and how long it took until all were answered."""
+    due = SUBSCRIBERS * round(seconds * EVENTS_PER_S)
+    took = load.run(seconds, answer_seconds=DEADLINE_SECONDS)
+    deadline = time.perf_counter() + _ARRIVE_SECONDS
+    ages = listeners.take()
+    while ages.total() < due and time.perf_counter() < deadline:
+        time.sleep(_POLL_SECONDS)
+        ages.update(listeners.take())
+    if ages.total() != due:
+        raise BenchError(f"{ages.total():,} events were delivered, not {due:,}")
+    return ages, took
+
+
+def _metrics(addresses: tuple[str, str]) -> Mapping[str, float]:
+    return {name: value for address in addresses for name, value in read_metrics(address).items()}

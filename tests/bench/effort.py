@@ -1,0 +1,22 @@
+"""How much work a run of the benches is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """More of anything takes longer and varies less.
+
+    Attributes:
+        rounds: How often each of two servers that are compared is measured…
+        seconds: … and how long, each time.
+        backlog_events: What the log holds before something has to catch up with it.
+        live_seconds: How long a latency is watched.
+        listed_orders: What the order database holds while pages of it are listed.
+    """
+
+    rounds: int = 8
+    seconds: float = 2.0
+    backlog_events: int = 200_000
+    live_seconds: float = 10.0
+    listed_orders: int = 1_000_000

@@ -1,0 +1,91 @@
+"""The Sync Server as its `main` puts it together, on a log in memory that is read into the ring once and then rests.
+
+So what is measured is the way from the ring to the subscribers, and nothing is fed meanwhile.
+"""
+
+import argparse
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from infra.kernel.position import Position
+from infra.runtime.lifespan import run
+from sync.adapters.memory import MemoryReadModel, MemorySubscriptions
+from sync.adapters.wire import event_from_wire
+from sync.domain.log import Batch, Event, LogHead
+from sync.main import Ports, open_sync
+from sync.settings import SyncSettings
+from tests.bench.events import EVENT_BYTES, LOG_EPOCH, SHARDS, encoded_event
+
+_BATCH_EVENTS: Final = 500
+_CHUNKS_PER_SHARD: Final = 2_000  # 7 MB of different bytes in all: more than the nearest caches hold
+
+
+class PreparedSource:
+    """A log of so many events in every shard; see `EventSource`. Their bytes come round again, their seqs do not."""
+
+    def __init__(self, events_per_shard: int) -> None:
+        self._events = events_per_shard
+        self._made = [
+            [event_from_wire(encoded_event(shard, seq)) for seq in range(1, _CHUNKS_PER_SHARD + 1)]
+            for shard in range(SHARDS)
+        ]
+
+    async def head(self) -> LogHead:
+        """See `EventSource.head`."""
+        return LogHead(
+            log_epoch=LOG_EPOCH,
+            next_seq=(self._events + 1,) * SHARDS,
+            earliest_seq=(1,) * SHARDS,
+            read_time_us=1,
+        )
+
+    async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
+        """See `EventSource.follow`."""
+        if set(start.next_seq) != {1}:
+            raise AssertionError(start)
+        for first in range(1, self._events + 1, _BATCH_EVENTS):
+            yield [self._batch(shard, first) for shard in range(SHARDS)]
+        await asyncio.Event().wait()
+
+    def read(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Batch, None]:
+        """See `EventSource.read`: nobody needs it, as the ring holds everything."""
+        raise AssertionError(start, shards)
+
+    async def confirm(self, position: Position) -> None:
+        """See `EventSource.confirm`."""
+
+    def _batch(self, shard: int, first: int) -> Batch:
+        seqs = range(first, min(first + _BATCH_EVENTS, self._events + 1))
+        events = [_numbered(self._made[shard][seq % _CHUNKS_PER_SHARD], seq) for seq in seqs]
+        return Batch(shard=shard, first_seq=seqs[0], last_seq=seqs[-1], events=events)
+
+
+def _numbered(event: Event, seq: int) -> Event:
+    return Event(
+        seq=seq,
+        log_epoch=event.log_epoch,
+        record_time_us=event.record_time_us,
+        ends_group=event.ends_group,
+        size=event.size,
+        chunk=event.chunk,
+        attributes=event.attributes,
+        order=event.order,
+    )
+
+
+async def _serve(address: str, events_per_shard: int, stop: asyncio.Event) -> None:
+    read_model, position = MemoryReadModel(), Position.earliest(LOG_EPOCH, SHARDS)
+    await read_model.begin(position)
+    settings = SyncSettings(grpc_address=address, ring_bytes_max=2 * SHARDS * events_per_shard * EVENT_BYTES)
+    ports = Ports(PreparedSource(events_per_shard), read_model, MemorySubscriptions())
+    async with open_sync(settings, ports, position):
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--grpc-address", required=True)
+    parser.add_argument("--events-per-shard", type=int, required=True)
+    arguments = parser.parse_args()
+    run(lambda stop: _serve(arguments.grpc_address, arguments.events_per_shard, stop))

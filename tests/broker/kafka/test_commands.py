@@ -1,0 +1,47 @@
+"""`stateset topics` as an operator meets it, and the demo on a broker that others use."""
+
+import json
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+
+from infra.runtime.topics import EVENTS
+from tests.harness.e2e_command_line import stateset
+from tests.harness.kafka_broker import Kafka
+from tests.harness.ports import free_ports
+
+
+async def test_topics_are_compared_made_and_begun_anew_by_command(kafka: Kafka) -> None:
+    options = ("--bootstrap-servers", kafka.servers, "--topic-prefix", kafka.prefix)
+    name = EVENTS.name(kafka.prefix)
+    missing = await stateset("topics", "diff", *options)
+    assert (missing.code, missing.out.splitlines()[0]) == (1, f"{name}: missing")
+    made = await stateset("topics", "apply", *options)
+    assert (made.code, made.out.splitlines()[0]) == (0, f"{name}: made")
+    assert (await stateset("topics", "diff", *options)).code == 0
+    refused = await stateset("topics", "reset", *options)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert (await stateset("topics", "reset", "--yes", "--shards", "3", *options)).code == 0
+    other = await stateset("topics", "apply", *options)
+    assert (other.code, other.err.count("\n")) == (2, 1)
+    assert f"topic {name} has 3 partitions, and the log 12 shards" in other.err
+
+
+async def test_a_broker_that_is_away_stops_a_start_with_one_line(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    environment = {"STATESET_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"}
+    outcome = await stateset("demo", "--orders", "1", "--data-dir", str(tmp_path), environment=environment)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert f"Kafka at 127.0.0.1:{port}" in outcome.err
+
+
+async def test_the_demo_on_a_broker_of_others_proves_itself_and_leaves_no_topic(kafka: Kafka, tmp_path: Path) -> None:
+    environment = {"STATESET_KAFKA_BOOTSTRAP_SERVERS": kafka.servers}
+    outcome = await stateset(
+        "demo", "--orders", "20", "--data-dir", str(tmp_path), environment=environment, seconds=200
+    )
+    assert outcome.code == 0, outcome.err
+    assert f"bus: Kafka at {kafka.servers}" in outcome.out
+    assert json.loads((tmp_path / "demo-report.json").read_text())["bus"] == "kafka"
+    left = AdminClient({"bootstrap.servers": kafka.servers}).list_topics(timeout=10).topics
+    assert [name for name in left if name.startswith("demo-")] == []

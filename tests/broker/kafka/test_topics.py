@@ -1,0 +1,74 @@
+import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from infra.runtime.kafka.admin import TopicAdmin, check_topics
+from infra.runtime.lifespan import StartupError
+from infra.runtime.topics import EVENTS, STATE
+from tests.harness.kafka_broker import Kafka
+from tests.harness.ports import free_ports
+
+
+async def test_topics_that_are_missing_are_made_and_then_nothing_differs(kafka: Kafka) -> None:
+    admin = TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix)
+    assert [difference.what for difference in await admin.diff()] == ["topic", "topic"]
+    await admin.apply()
+    assert await admin.diff() == []
+    assert await admin.apply() == []
+    await check_topics(kafka.servers, shards=3, topic_prefix=kafka.prefix)
+
+
+async def test_a_configuration_that_drifted_is_told_and_corrected(kafka: Kafka) -> None:
+    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    await admin.apply()
+    drift = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, EVENTS.name(kafka.prefix), incremental_configs=[drift])
+    client = AdminClient({"bootstrap.servers": kafka.servers})
+    [changed] = client.incremental_alter_configs([resource]).values()
+    changed.result(10)
+    [told] = await admin.diff()
+    assert str(told) == f"{EVENTS.name(kafka.prefix)}: retention.ms is 1000, and should be 604800000"
+    await check_topics(kafka.servers, shards=2, topic_prefix=kafka.prefix)
+    await admin.apply()
+    assert await admin.diff() == []
+
+
+async def test_another_number_of_partitions_is_refused_in_one_line_and_left_alone(kafka: Kafka) -> None:
+    await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).apply()
+    other = TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix)
+    with pytest.raises(StartupError, match=r"has 2 partitions, and the log 3 shards.*stateset topics reset"):
+        await other.apply()
+    with pytest.raises(StartupError, match="has 2 partitions, and the log 3 shards"):
+        await check_topics(kafka.servers, shards=3, topic_prefix=kafka.prefix)
+    assert await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).diff() == []
+
+
+async def test_a_reset_leaves_empty_topics_with_the_new_number_of_partitions(kafka: Kafka) -> None:
+    await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).apply()
+    for _ in range(3):
+        await TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix).reset()
+        assert await TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix).diff() == []
+
+
+async def test_a_topic_that_is_missing_is_named_with_its_remedy(kafka: Kafka) -> None:
+    with pytest.raises(
+        StartupError, match=f"{kafka.prefix}stateset.order.v1.events: missing; run `stateset topics apply`"
+    ):
+        await check_topics(kafka.servers, shards=3, topic_prefix=kafka.prefix)
+
+
+async def test_a_broker_that_is_away_is_one_line() -> None:
+    [port] = free_ports(1)
+    with pytest.raises(StartupError, match=f"^Kafka at 127.0.0.1:{port}") as refused:
+        await check_topics(f"127.0.0.1:{port}", shards=3, topic_prefix="")
+    assert "\n" not in str(refused.value)
+
+
+async def test_two_installations_share_a_broker_by_their_prefixes(kafka: Kafka) -> None:
+    await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).apply()
+    other = TopicAdmin(kafka.servers, shards=3, prefix=f"other-{kafka.prefix}")
+    await other.apply()
+    await other.delete()
+    assert await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).diff() == []
+    assert {EVENTS.name(f"other-{kafka.prefix}"), STATE.name(f"other-{kafka.prefix}")} == {
+        difference.topic for difference in await other.diff()
+    }

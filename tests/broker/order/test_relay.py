@@ -1,0 +1,228 @@
+"""The relay on a real broker: every event once, in order, with no gap, whoever publishes and whatever fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from cloudevents.core.base import BaseCloudEvent
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
+from cloudevents.core.formats.json import JSONFormat
+from confluent_kafka import Message
+from prometheus_client import REGISTRY
+from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset.order.v1.order_pb2 import Order
+
+from infra.runtime.clock import ManualClock
+from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.kafka.headers import state_headers
+from infra.runtime.kafka.producer import TransactionalProducer
+from infra.runtime.lifespan import StartupError
+from infra.runtime.topics import EVENTS, STATE
+from order.application.relay_ports import BusRefusedError, BusUnavailableError, Cursor, LeaseLostError, Publication
+from tests.harness.kafka_broker import BrokerProcess, Kafka, local_broker
+from tests.harness.kafka_records import headers_of, read_topic
+from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
+from tests.harness.sync_waiting import eventually
+
+
+@pytest.fixture
+async def log(kafka: Kafka, tmp_path: Path) -> AsyncIterator[RelayedLog]:
+    async with relayed_log(kafka, tmp_path) as relayed:
+        yield relayed
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
+    with local_broker(tmp_path) as process:
+        yield process
+
+
+async def test_every_event_is_published_once_with_the_order_after_it(log: RelayedLog) -> None:
+    await log.place(20)
+    async with log.relay().running():
+        await log.place(20)
+        await log.until_published()
+    assert await log.expected() == log.published() == log.published(log.state)
+    states = read_topic(log.kafka.servers, log.state, SHARDS)
+    assert {f"o-{n}" for n in range(1, 41)} == {
+        Order.FromString(each.value() or b"").order_id for of in states.values() for each in of
+    }
+
+
+async def test_a_record_says_in_its_headers_what_the_event_says(log: RelayedLog) -> None:
+    await log.place(1)
+    async with log.relay().running():
+        await log.until_published()
+    [record] = [each for of in read_topic(log.kafka.servers, log.events, SHARDS).values() for each in of]
+    [state] = [each for of in read_topic(log.kafka.servers, log.state, SHARDS).values() for each in of]
+    event = OrderEvent.FromString(record.value() or b"")
+    assert (b"o-1", event.shard) == (record.key(), record.partition())
+    assert record.timestamp()[1] == event.metadata.record_time.ToMilliseconds()
+    assert [header.name for header in EVENTS.headers][:-1] == list(headers_of(record))
+    assert [header.name for header in STATE.headers] == list(headers_of(state))
+    parsed = as_cloud_event(record)
+    assert event.metadata.event_id == parsed.get_id()
+    assert (parsed.get_source(), parsed.get_type()) == ("//order.stateset.dev", "stateset.order.v1.OrderPlaced")
+    assert event.metadata.occur_time.ToDatetime() == parsed.get_attributes()["time"].replace(tzinfo=None)
+    assert parsed.get_subject() == "orders/o-1"
+    assert f"{event.seq:020}" == parsed.get_extension("sequence")
+    assert event.metadata.log_epoch == parsed.get_extension("logepoch")
+
+
+async def test_a_successor_goes_on_behind_the_last_committed_record(log: RelayedLog) -> None:
+    for _ in range(3):
+        await log.place(7)
+        async with log.relay().running():
+            await log.until_published()
+    assert await log.expected() == log.published() == log.published(log.state)
+
+
+async def test_a_predecessor_that_revives_publishes_nothing_and_leaves_nothing(log: RelayedLog) -> None:
+    await log.place(30)
+    kept = await log.lease().cursors()
+    async with log.bus().take_over(kept, [1] * SHARDS) as paused:
+        await publish_all(log, paused)
+        async with log.bus().take_over(kept, [1] * SHARDS) as newer:
+            assert newer.next_seqs == [1] * SHARDS
+            await publish_all(log, newer)
+            await newer.commit()
+            with pytest.raises(LeaseLostError):
+                await paused.commit()
+    assert await log.expected() == log.published() == log.published(log.state)
+    uncommitted = log.published(committed=False)
+    assert sum(map(len, uncommitted.values())) > 30  # what was taken back is still there for those who ask for it
+
+
+async def publish_all(log: RelayedLog, publication: Publication) -> None:
+    for shard in range(SHARDS):
+        events = await log.log.read_events(shard, 1, 1_000)
+        if events:
+            await publication.publish([events])
+
+
+async def test_records_that_are_undecided_keep_the_relay_from_publishing_behind_them(log: RelayedLog) -> None:
+    other = TransactionalProducer(log.kafka.servers, "another")
+    other.take_over()
+    other.begin()
+    await log.place(20)
+    [event, *_] = await log.log.read_events(0, 1, 1)
+    headers = state_headers(log.log.log_epoch, seq=1)
+    other.send(log.events, 0, key=b"", value=event.body, timestamp_ms=0, headers=headers)
+    other.flush()
+    with pytest.raises(BusUnavailableError, match="transaction open"):
+        async with log.bus().take_over({}, [1] * SHARDS):
+            pass
+    other.abort()
+    async with log.relay().running():
+        await log.until_published()
+    assert await log.expected() == log.published() == log.published(log.state)
+
+
+async def test_topics_that_were_wiped_are_filled_again(log: RelayedLog) -> None:
+    await log.place(20)
+    async with log.relay().running():
+        await log.until_published()
+        await log.admin.reset()
+        await log.place(5)
+        await log.until_published()
+    assert await log.expected() == log.published() == log.published(log.state)
+
+
+async def test_an_empty_topic_that_is_the_same_one_goes_on_at_the_cursor(log: RelayedLog) -> None:
+    await log.place(5)
+    async with log.bus().take_over({}, [1] * SHARDS) as publication:
+        kept = {key: Cursor(topic_id=cursor.topic_id, next_seq=2) for key, cursor in publication.cursors.items()}
+    async with log.bus().take_over(kept, [1] * SHARDS) as publication:
+        assert publication.next_seqs == [2] * SHARDS
+
+
+async def test_topics_ahead_of_the_log_are_refused_and_left_alone(kafka: Kafka, tmp_path: Path) -> None:
+    for folder in ("now", "backup"):
+        (tmp_path / folder).mkdir()
+    async with relayed_log(kafka, tmp_path / "now") as log:
+        await log.place(10)
+        async with log.relay().running():
+            await log.until_published()
+        before = log.published()
+        async with relayed_log(kafka, tmp_path / "backup") as older:
+            relay = older.relay(log_epoch=log.log.log_epoch)
+            with pytest.raises(StartupError, match="stateset topics reset"):
+                await relay.check()
+            await older.place(1)
+            async with relay.running():
+                await until_refused()
+        assert before == log.published(committed=False)
+
+
+async def test_topics_of_another_log_are_refused_and_left_alone(kafka: Kafka, tmp_path: Path) -> None:
+    for folder in ("first", "second"):
+        (tmp_path / folder).mkdir()
+    async with relayed_log(kafka, tmp_path / "first") as log, relayed_log(kafka, tmp_path / "second") as other:
+        await log.place(10)
+        async with log.relay().running():
+            await log.until_published()
+        before = log.published(committed=False)
+        await other.place(10)
+        with pytest.raises(StartupError, match=r"stateset topics reset.*topic_prefix"):
+            await other.relay().check()
+        async with other.relay().running():
+            await until_refused()
+        assert before == log.published(committed=False)
+
+
+async def until_refused() -> None:
+    await eventually(lambda: REGISTRY.get_sample_value("stateset_order_relay_refused") == 1, within_seconds=15)
+
+
+async def test_another_number_of_partitions_is_refused(kafka: Kafka, tmp_path: Path) -> None:
+    await TopicAdmin(kafka.servers, shards=SHARDS + 1, prefix=kafka.prefix).apply()
+    async with relayed_log(kafka, tmp_path, topics=False) as log:
+        with pytest.raises(BusRefusedError, match="4 partitions"):
+            await log.bus().next_seqs()
+
+
+async def test_topics_that_are_made_late_are_waited_for(kafka: Kafka, tmp_path: Path) -> None:
+    async with relayed_log(kafka, tmp_path, topics=False) as log:
+        await log.relay().check()
+        await log.place(3)
+        async with log.relay().running():
+            await log.admin.apply()
+            await log.place(3)
+            await log.until_published()
+        assert await log.expected() == log.published()
+
+
+async def test_the_lease_has_one_holder_at_a_time(log: RelayedLog) -> None:
+    clock = ManualClock()
+    first, second = log.lease("first", clock), log.lease("second", clock)
+    cursor = {("t", 0): Cursor(topic_id="x", next_seq=5)}
+    epoch = await first.acquire()
+    assert epoch is not None
+    assert await first.keep(epoch, cursor)
+    assert await second.acquire() is None
+    clock.advance(60)
+    newer = await second.acquire()
+    assert newer == epoch + 1
+    assert not await first.keep(epoch, {("t", 0): Cursor(topic_id="x", next_seq=9)})
+    assert cursor == await first.cursors()
+    await second.release(newer)
+    assert await first.acquire() == newer + 1
+
+
+async def test_a_broker_that_is_killed_misses_nothing_when_it_is_back(broker: BrokerProcess, tmp_path: Path) -> None:
+    kafka = Kafka(servers=broker.address, prefix="killed.")
+    async with relayed_log(kafka, tmp_path) as log:
+        async with log.relay().running():
+            await log.place(50)
+            broker.kill()
+            await log.place(50)  # commands go on
+            await asyncio.to_thread(broker.start)
+            await log.place(50)
+            await log.until_published(within_seconds=60)
+        assert await log.expected() == log.published() == log.published(log.state)
+
+
+def as_cloud_event(record: Message) -> BaseCloudEvent:
+    headers = {name: value.encode() for name, value in headers_of(record).items()}
+    return from_kafka(KafkaMessage(headers=headers, key=record.key(), value=record.value() or b""), JSONFormat())

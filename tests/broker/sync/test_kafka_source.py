@@ -1,0 +1,220 @@
+"""What reading the log from Kafka does beyond what every source promises: it finds its place, and what is missing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from prometheus_client import REGISTRY
+from stateset.stream.v1 import stream_pb2
+
+from infra.kernel.position import Position
+from infra.runtime.grpc.channel import open_channel
+from infra.runtime.lifespan import StartupError
+from infra.runtime.topics import EVENTS
+from sync.adapters.kafka_source import KafkaSource
+from sync.adapters.order_source import OrderSource
+from sync.domain.errors import LogHoleError
+from sync.domain.log import Batch
+from tests.harness.kafka_broker import BrokerProcess, Kafka, local_broker
+from tests.harness.kafka_log import TopicWriter
+from tests.harness.sync_client import PLENTY, open_server, start_at
+from tests.harness.sync_log import LogMaker
+from tests.harness.sync_order_server import FakeOrderService, serve_orders
+
+
+class OnKafka:
+    """A log, the Order Service that has it, the topic that has as much as the test wants, and a source."""
+
+    def __init__(self, kafka: Kafka, orders: OrderSource, fake: FakeOrderService, log: LogMaker) -> None:
+        self.kafka = kafka
+        self.orders = orders
+        self.fake = fake
+        self.log = log
+        self.topic = TopicWriter(kafka, log)
+        self.source = self.reader()
+
+    def reader(self, *, stall_seconds: float = 10.0) -> KafkaSource:
+        return KafkaSource(self.orders, self.kafka.servers, topic_prefix=self.kafka.prefix, stall_seconds=stall_seconds)
+
+    async def read(
+        self, start: Position, *, within_seconds: float = 20, source: KafkaSource | None = None
+    ) -> list[Batch]:
+        """What the source brings up to the log's end, checked to be dense and in whole groups."""
+        found = []
+        until = self.log.position
+        async with asyncio.timeout(within_seconds), aclosing((source or self.source).follow(start)) as arrivals:
+            async for arrival in arrivals:
+                for batch in arrival:
+                    assert start.next_seq[batch.shard] == batch.first_seq
+                    assert list(range(batch.first_seq, batch.last_seq + 1)) == [event.seq for event in batch.events]
+                    assert batch.events[-1].ends_group
+                    start = start.moved({batch.shard: batch.last_seq + 1})
+                    found.append(batch)
+                if start == until:
+                    return found
+        raise AssertionError("a reader ended by itself")
+
+    def expire(self, offset: int) -> None:
+        """Makes the broker forget what lies before the offset, in every partition."""
+        topic = EVENTS.name(self.kafka.prefix)
+        parts = [TopicPartition(topic, shard, offset) for shard in range(self.log.shards)]
+        client = AdminClient({"bootstrap.servers": self.kafka.servers})
+        for future in client.delete_records(parts).values():
+            future.result(10)
+
+
+@pytest.fixture
+async def on_kafka(kafka: Kafka) -> AsyncIterator[OnKafka]:
+    async with AsyncExitStack() as stack:
+        log = LogMaker()
+        fake = FakeOrderService(log)
+        channel = await stack.enter_async_context(open_channel(await stack.enter_async_context(serve_orders(fake))))
+        made = OnKafka(kafka, OrderSource(channel), fake, log)
+        await made.topic.admin.apply()
+        yield made
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
+    with local_broker(tmp_path) as process:
+        yield process
+
+
+def filled() -> float:
+    return REGISTRY.get_sample_value("stateset_sync_filled_events_total") or 0.0
+
+
+async def test_every_position_finds_its_offset_among_markers_and_records_that_were_taken_back(
+    on_kafka: OnKafka,
+) -> None:
+    positions = [on_kafka.log.earliest]
+    for size in (1, 2, 3) * 2:
+        on_kafka.log.groups(5, size=size)
+        on_kafka.topic.keep_up()
+        on_kafka.topic.publish(on_kafka.log.events[-7:], times=2)
+        positions.append(on_kafka.log.position)
+    before = filled()
+    on_kafka.log.group()
+    on_kafka.topic.keep_up()
+    for position in positions:
+        await on_kafka.read(position)
+    assert before == filled()
+    assert on_kafka.fake.openings == []
+
+
+async def test_records_that_were_taken_back_and_came_again_are_handed_on_once(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(30, size=2)
+    on_kafka.topic.publish(on_kafka.log.events[:31], times=2)
+    on_kafka.topic.publish(on_kafka.log.events[31:])
+    await on_kafka.read(on_kafka.log.earliest)
+
+
+async def test_what_retention_has_taken_comes_from_the_order_service(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(60)
+    on_kafka.topic.keep_up()
+    on_kafka.expire(10)
+    before = filled()
+    await on_kafka.read(on_kafka.log.earliest)
+    assert filled() >= before + 30
+    assert on_kafka.fake.openings
+
+
+async def test_a_hole_in_the_topic_is_filled_by_the_order_service(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(30, size=2)
+    on_kafka.topic.keep_up()
+    on_kafka.log.groups(6, size=2)
+    on_kafka.topic.skip()
+    on_kafka.log.groups(30, size=2)
+    on_kafka.topic.keep_up()
+    before = filled()
+    await on_kafka.read(on_kafka.log.earliest)
+    assert filled() > before
+
+
+async def test_a_hole_that_the_order_service_has_too_is_a_hole(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(30)
+    on_kafka.topic.keep_up()
+    [lost] = on_kafka.log.groups(1)
+    on_kafka.topic.skip()
+    on_kafka.log.groups(30)
+    on_kafka.topic.keep_up()
+    on_kafka.fake.keep = lambda batch: (
+        not batch.first_seq <= lost.first_seq <= batch.last_seq or batch.shard != lost.shard
+    )
+    with pytest.raises(LogHoleError) as hole:
+        await on_kafka.read(on_kafka.log.earliest)
+    assert (lost.shard, lost.first_seq) == (hole.value.shard, hole.value.expected)
+
+
+async def test_a_topic_that_stands_still_while_the_log_goes_on_is_made_up_for(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(30)
+    on_kafka.topic.keep_up()
+    on_kafka.log.groups(30)
+    await on_kafka.read(on_kafka.log.earliest, source=on_kafka.reader(stall_seconds=1))
+
+
+async def test_a_topic_that_is_made_anew_under_a_reader_leaves_nothing_out(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(60)
+    on_kafka.topic.keep_up()
+    start = on_kafka.log.earliest
+    async with asyncio.timeout(40), aclosing(on_kafka.reader(stall_seconds=2).follow(start)) as arrivals:
+        async for arrival in arrivals:
+            for batch in arrival:
+                assert start.next_seq[batch.shard] == batch.first_seq
+                start = start.moved({batch.shard: batch.last_seq + 1})
+            if start == on_kafka.log.position:
+                if len(on_kafka.log.events) > 60:
+                    break
+                await on_kafka.topic.admin.reset()
+                on_kafka.log.groups(10)
+                on_kafka.topic.publish(on_kafka.log.events)
+
+
+async def test_another_logs_topic_is_refused_in_one_line(on_kafka: OnKafka) -> None:
+    other = LogMaker(log_epoch="another")
+    other.groups(10)
+    TopicWriter(on_kafka.kafka, other).keep_up()
+    on_kafka.log.groups(3)
+    with pytest.raises(StartupError, match=r"holds log another.*stateset topics reset.*--topic-prefix"):
+        await on_kafka.read(on_kafka.log.earliest)
+
+
+async def test_a_broker_that_is_killed_is_waited_for(broker: BrokerProcess) -> None:
+    async with AsyncExitStack() as stack:
+        log = LogMaker()
+        fake = FakeOrderService(log)
+        channel = await stack.enter_async_context(open_channel(await stack.enter_async_context(serve_orders(fake))))
+        made = OnKafka(Kafka(servers=broker.address, prefix=""), OrderSource(channel), fake, log)
+        await made.topic.admin.apply()
+        log.groups(30)
+        made.topic.keep_up()
+        reading = asyncio.create_task(made.read(log.earliest), name="first")
+        await reading
+        broker.kill()
+        start = log.position
+        log.groups(30)
+        reading = asyncio.create_task(made.read(start, within_seconds=60), name="second")
+        await asyncio.to_thread(broker.start)
+        await asyncio.to_thread(made.topic.keep_up)
+        await reading
+
+
+async def test_a_subscriber_moves_between_kafka_and_the_direct_stream_by_its_position(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(30, size=2)
+    on_kafka.topic.keep_up()
+    position = on_kafka.log.earliest
+    seen: list[tuple[int, int]] = []
+    for source in (on_kafka.source, on_kafka.orders, on_kafka.source):
+        async with open_server(source) as client:
+            stream = await client.subscribe(stream_pb2.Open(start=start_at(position), credit=PLENTY))
+            await stream.until_events(len(on_kafka.log.events) - len(seen), within_seconds=20)
+            seen += [(event.shard, event.seq) for event in stream.events]
+            position = replace(position, next_seq=tuple(stream.next_seqs[shard] for shard in range(3)))
+        on_kafka.log.groups(10, size=2)
+        on_kafka.topic.keep_up()
+    assert len(seen) == len(set(seen)) == 100

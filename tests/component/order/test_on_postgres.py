@@ -1,0 +1,191 @@
+"""The writer on a real PostgreSQL: what others lock, refuse, fence, cut and kill."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc.aio
+import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.util import await_only
+from stateset.order.v1 import order_service_pb2
+
+from infra.kernel.shard import shard_of
+from infra.runtime.clock import SystemClock
+from infra.runtime.sql import open_database
+from order.adapters.sql_log import SqlLog, open_log
+from order.adapters.wire import WireCodec
+from order.application.group import Reply
+from order.application.heads import Heads
+from order.application.ports import Needs, Outcome, StoredReply, View, Writes
+from order.application.writer import Writer, WriterLimits
+from order.domain.errors import RequestFencedError, StoreUnavailableError
+from order.domain.policy import Policy
+from order.main import MIGRATIONS
+from tests.harness.order_service import order_service, refused
+from tests.harness.orders import place, place_request, submission
+from tests.harness.postgres import fresh_database, mortal_server, own_folder
+from tests.harness.sync_waiting import eventually_async
+from tests.harness.tcp_proxy import CommitCutter, Moment
+
+SHARDS = 3
+KEY = ("local", "request-a")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What writes to the log in one process."""
+
+    log: SqlLog
+    writer: Writer
+
+
+@asynccontextmanager
+async def process(url: str) -> AsyncIterator[Process]:
+    async with open_database(url, service="order", migrations=MIGRATIONS) as database:
+        log = await open_log(database, SHARDS)
+        heads = Heads(log.log_epoch, [1] * SHARDS)
+        writer = Writer(log, WireCodec(log.log_epoch, SHARDS), heads, SystemClock(), WriterLimits(), Policy())
+        async with writer.running():
+            yield Process(log, writer)
+
+
+@pytest.fixture
+async def url(postgres_server: str) -> AsyncIterator[str]:
+    async with fresh_database(postgres_server) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def ours(url: str) -> AsyncIterator[Process]:
+    async with process(url) as running:
+        yield running
+
+
+@asynccontextmanager
+async def stranger(url: str) -> AsyncIterator[Any]:
+    """Somebody else's connection, in a transaction that is rolled back unless they commit."""
+    connection = await asyncpg.connect(url, server_settings={"search_path": "stateset_order"})
+    try:
+        await connection.execute("BEGIN")
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def orders_in(log: SqlLog) -> int:
+    return (await log.digest())[1].count
+
+
+async def test_a_value_that_the_database_refuses_spoils_its_own_command_alone(ours: Process) -> None:
+    commands = [place(1, order_id=f"o-{number}") for number in range(5)]
+    commands[2] = replace(commands[2], store_id="s\0")
+    told = await asyncio.gather(*(ours.writer.submit(submission(each)) for each in commands), return_exceptions=True)
+    assert [isinstance(each, Reply) for each in told] == [True, True, False, True, True]
+    assert await orders_in(ours.log) == 4
+
+
+async def test_a_locked_shard_holds_up_its_own_commands_alone(url: str, ours: Process) -> None:
+    ids = [f"o-{number}" for number in range(6)]
+    locked = shard_of(ids[0], SHARDS)
+    assert len({shard_of(each, SHARDS) for each in ids}) > 1
+    async with stranger(url) as somebody:
+        await somebody.execute("SELECT * FROM shard_heads WHERE shard = $1 FOR UPDATE", locked)
+        told = await asyncio.gather(
+            *(ours.writer.submit(submission(place(1, order_id=each))) for each in ids), return_exceptions=True
+        )
+    kinds = [StoreUnavailableError if shard_of(each, SHARDS) == locked else Reply for each in ids]
+    assert [type(each) for each in told] == kinds
+    assert isinstance(await ours.writer.submit(submission(place(1, order_id=ids[0]))), Reply)
+
+
+async def test_a_fence_waits_for_a_transaction_in_flight(url: str, ours: Process) -> None:
+    async with stranger(url) as somebody:
+        await somebody.execute(
+            "INSERT INTO idempotency VALUES ($1, $2, 'PlaceOrder', '{}', 0, 'reply', 1)", KEY[0], KEY[1]
+        )
+        fence = asyncio.create_task(ours.log.fence(KEY, 2))
+
+        async def waits() -> bool:
+            return bool(await somebody.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await eventually_async(waits)
+        await somebody.execute("COMMIT")
+        assert await fence == StoredReply(outcome=Outcome.COMMITTED, method="PlaceOrder", reply=b"reply")
+
+
+async def test_a_command_that_is_fenced_in_its_transaction_is_not_carried_out(url: str, ours: Process) -> None:
+    async with process(url) as other:
+
+        async def commit(needs: Needs, decide: Callable[[View], Writes]) -> None:
+            def decide_late(view: View) -> Writes:
+                writes = decide(view)
+                await_only(other.log.fence(KEY, 1))
+                return writes
+
+            await SqlLog.commit(ours.log, needs, decide_late)
+
+        ours.log.commit = commit  # type: ignore[method-assign]
+        with pytest.raises(RequestFencedError):
+            await ours.writer.submit(submission(place(3), request_id=KEY[1]))
+    assert await orders_in(ours.log) == 0
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_commit_whose_end_is_not_known_is_resolved_before_anybody_is_answered(url: str, moment: Moment) -> None:
+    commits = CommitCutter()
+    server = make_url(url)
+    async with (
+        commits.listening(server.port or 5432) as port,
+        process(server.set(port=port).render_as_string(hide_password=False)) as cut,
+    ):
+        await cut.writer.submit(submission(place(1, order_id="o-1")))
+        commits.arm("stateset_order", moment)
+        told = await cut.writer.submit(submission(place(1, order_id="o-2"), request_id=KEY[1]))
+        stored = await cut.log.read_reply(KEY)
+        assert await orders_in(cut.log) == 2
+    assert commits.cuts == {("stateset_order", moment): 1}
+    assert stored is not None
+    assert (stored.outcome, stored.reply) == (Outcome.COMMITTED, told.body)
+    assert told.replayed == (moment == "after")
+
+
+async def test_a_database_that_was_killed_is_told_and_used_again_once_it_is_back(tmp_path: Path) -> None:
+    with mortal_server(own_folder()) as server:
+        await server.start()
+        async with order_service(tmp_path, database=server.url) as service:
+            await service.place(3, order_id="o-1")
+            server.kill()
+            request = place_request(3, order_id="o-2", request_id=KEY[1])
+            read = order_service_pb2.GetOrderRequest(order_id="o-1")
+            for call in (lambda: service.orders.PlaceOrder(request), lambda: service.orders.GetOrder(read)):
+                told = refused(await refusal(call))
+                assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+                assert told.retry_seconds is not None
+            await server.start()
+
+            async def placed() -> bool:
+                with suppress(grpc.aio.AioRpcError):
+                    await service.orders.PlaceOrder(request)
+                    return True
+                return False
+
+            await eventually_async(placed, within_seconds=20)
+            asked = order_service_pb2.GetCommandResultRequest(request_id=KEY[1], fence=True)
+            result = await service.orders.GetCommandResult(asked)
+            assert result.state == order_service_pb2.COMMAND_STATE_COMMITTED
+            assert (await service.orders.GetOrder(read)).order.version == 1
+
+
+async def refusal(call: Callable[[], Awaitable[object]]) -> grpc.aio.AioRpcError:
+    """What the call ends with once it is refused: the sessions of a server that was killed outlive it by a moment."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await call()
+            except grpc.aio.AioRpcError as error:
+                return error

@@ -1,0 +1,146 @@
+"""The log's streams over real gRPC, on a real SQLite file."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+from stateset.common.v1 import position_pb2
+from stateset.order.v1 import order_service_pb2
+from stateset.stream.v1 import stream_pb2
+
+from infra.kernel.shard import shard_of
+from tests.harness.order_service import OrderService, first_events, order_service, read_until, refused
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[OrderService]:
+    async with order_service(tmp_path) as running:
+        yield running
+
+
+def frame(**one: Any) -> order_service_pb2.SubscribeOrderEventsRequest:  # noqa: ANN401 - any frame
+    return order_service_pb2.SubscribeOrderEventsRequest(frame=stream_pb2.ClientFrame(**one))
+
+
+async def test_a_stream_resumes_right_after_its_position_and_goes_on_live(service: OrderService) -> None:
+    first = await service.place(1, order_id="o-1")
+    await service.place(1, order_id="o-2")
+    start = position_pb2.Position(log_epoch=first.position.log_epoch, next_seq=[1, 1, 1])
+    start.next_seq[shard_of("o-1", 3)] = first.position.next_seq[shard_of("o-1", 3)]
+    request = order_service_pb2.StreamOrderEventsRequest(open=stream_pb2.Open(start=stream_pb2.Start(position=start)))
+    stream = service.orders.StreamOrderEvents(request)
+    opened = (await stream.read()).frame.opened
+    assert opened.position == start
+    assert [event.order_id for event in await first_events(stream)] == ["o-2"]
+    assert (await read_until(stream, "progress")).progress.at.next_seq[shard_of("o-2", 3)] > 1
+    await service.place(1, order_id="o-3")
+    assert [event.order_id for event in await first_events(stream)] == ["o-3"]
+    stream.cancel()
+
+
+async def test_credit_bounds_what_is_sent(service: OrderService) -> None:
+    for number in range(5):
+        await service.place(1, order_id=f"o-{number}")
+    stream = service.orders.SubscribeOrderEvents()
+    credit = stream_pb2.Credit(events=2, bytes=1_000_000)
+    beat = stream_pb2.Open(credit=credit)
+    beat.heartbeat_interval.FromMilliseconds(500)
+    await stream.write(frame(open=beat))
+    seen = 0
+    while seen < 2:
+        seen += len(await first_events(stream))
+    assert seen == 2
+    waiting = await read_until(stream, "heartbeat")
+    assert waiting.heartbeat.heartbeat_seq == 1
+    await stream.write(frame(credit=stream_pb2.Credit(events=10, bytes=1)))
+    while seen < 5:
+        seen += len(await first_events(stream))
+    await stream.write(frame(close=stream_pb2.Close()))
+    while (left := await stream.read()) is not grpc.aio.EOF:
+        assert left.frame.WhichOneof("frame") != "events"
+    assert seen == 5
+    assert await stream.code() == grpc.StatusCode.OK
+
+
+async def test_acks_become_the_floor_that_a_subscription_resumes_from(service: OrderService) -> None:
+    await service.place(1, order_id="o-1")
+    grant = stream_pb2.Credit(events=100, bytes=1_000_000)
+    old = service.orders.SubscribeOrderEvents()
+    await old.write(frame(open=stream_pb2.Open(subscription="sync", credit=grant)))
+    opened = (await read_until(old, "opened")).opened
+    await first_events(old)
+    through = (await read_until(old, "progress")).progress.at
+    await old.write(frame(ack=stream_pb2.Ack(ack_id="a", through=through)))
+    assert (await read_until(old, "ack_result")).ack_result.status == stream_pb2.ACK_STATUS_COMMITTED
+
+    await service.place(1, order_id="o-2")
+    new = service.orders.SubscribeOrderEvents()
+    await new.write(frame(open=stream_pb2.Open(subscription="sync", credit=grant)))
+    resumed = (await read_until(new, "opened")).opened
+    assert resumed.delivery_epoch == opened.delivery_epoch + 1
+    assert [event.order_id for event in await first_events(new)] == ["o-2"]
+
+    await first_events(old)
+    await old.write(frame(ack=stream_pb2.Ack(ack_id="b", through=through)))
+    assert (await read_until(old, "ack_result")).ack_result.status == stream_pb2.ACK_STATUS_FENCED
+    old.cancel()
+    new.cancel()
+
+
+@pytest.mark.parametrize(
+    ("first", "field"),
+    [
+        (frame(close=stream_pb2.Close()), "frame"),
+        (frame(open=stream_pb2.Open(shards=[3])), "open.shards"),
+        (frame(open=stream_pb2.Open(filter="type = x")), "open.filter"),
+        (frame(open=stream_pb2.Open(start=stream_pb2.Start(point=stream_pb2.START_POINT_STORED))), "open.start"),
+        (frame(open=stream_pb2.Open(credit=stream_pb2.Credit(events=-1))), "open.credit"),
+    ],
+)
+async def test_a_bad_open_is_refused(
+    service: OrderService, first: order_service_pb2.SubscribeOrderEventsRequest, field: str
+) -> None:
+    stream = service.orders.SubscribeOrderEvents()
+    await stream.write(first)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await read_until(stream, "opened")
+    assert refused(error.value).fields == [field]
+
+
+async def test_positions_that_cannot_be_served_are_refused_for_good(service: OrderService) -> None:
+    placed = await service.place(1)
+    ahead = position_pb2.Position(log_epoch=placed.position.log_epoch, next_seq=[99, 1, 1])
+    foreign = position_pb2.Position(log_epoch="another", next_seq=[1, 1, 1])
+    unset = position_pb2.Position(log_epoch=placed.position.log_epoch, next_seq=[0, 1, 1])
+    reasons = []
+    for position in (ahead, foreign, unset):
+        start = stream_pb2.Start(position=position)
+        request = order_service_pb2.StreamOrderEventsRequest(open=stream_pb2.Open(start=start))
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await read_until(service.orders.StreamOrderEvents(request), "opened")
+        reasons.append(refused(error.value).reason)
+    assert reasons == ["POSITION_AHEAD", "LOG_EPOCH_CHANGED", "POSITION_MALFORMED"]
+
+
+async def test_a_drain_says_goodbye_and_ends_streams_well(service: OrderService) -> None:
+    stream = service.orders.StreamOrderEvents(order_service_pb2.StreamOrderEventsRequest())
+    await read_until(stream, "phase_change")
+    service.stop.set()
+    assert (await read_until(stream, "go_away")).go_away.HasField("position")
+    assert await stream.read() is grpc.aio.EOF
+    assert await stream.code() == grpc.StatusCode.OK
+
+
+async def test_one_subscription_too_many_is_refused(tmp_path: Path) -> None:
+    async with order_service(tmp_path, subscriptions_max=1) as service:
+        kept, made_up = service.orders.SubscribeOrderEvents(), service.orders.SubscribeOrderEvents()
+        await kept.write(frame(open=stream_pb2.Open(subscription="sync")))
+        await read_until(kept, "opened")
+        await made_up.write(frame(open=stream_pb2.Open(subscription="made-up")))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await read_until(made_up, "opened")
+        told = refused(raised.value)
+        assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_SUBSCRIPTIONS")
+        kept.cancel()

@@ -1,0 +1,213 @@
+"""The portfolio folds from a real server into a real database, whatever breaks in between."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset_client import (
+    FencedError,
+    LogEpochChangedError,
+    Move,
+    Projection,
+    VersionGapError,
+)
+from stateset_client.testing import FakeSync
+
+from consumers.portfolio.model import Holding
+from consumers.portfolio.store import PortfolioSession, PortfolioStore
+from infra.runtime.database import Database
+from tests.harness.fake_sync_events import eventually, line, order_event
+from tests.harness.portfolio_store import digest_of, holding, open_portfolio, projection_of
+
+
+class CutError(Exception):
+    """The process dies here."""
+
+
+class CutStore(PortfolioStore):
+    """Dies once, between the effect and the commit."""
+
+    def __init__(self, database: Database, after_transactions: int) -> None:
+        super().__init__(database)
+        self._left = after_transactions
+
+    async def transact(self, work: Callable[[PortfolioSession], None]) -> None:
+        def run_and_die(session: PortfolioSession) -> None:
+            work(session)
+            self._left -= 1
+            if self._left < 0:
+                session.flush()
+                raise CutError
+
+        await super().transact(run_and_die)
+
+
+@pytest.fixture
+async def sync() -> AsyncIterator[FakeSync]:
+    async with FakeSync.start(shards=3) as fake:
+        yield fake
+
+
+@asynccontextmanager
+async def running(projection: Projection[PortfolioSession]) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(projection.run(), name="projection")
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def caught_up(store: PortfolioStore, sync: FakeSync) -> None:
+    async with asyncio.timeout(10):
+        while (checkpoint := await store.load()) is None or checkpoint.position != sync.head:  # noqa: ASYNC110 - a row has no event
+            await asyncio.sleep(0.01)
+
+
+def trade(sync: FakeSync, orders: int, *, first: int = 0) -> None:
+    """Each order is placed and filled: 3 units of its product, one customer in seven."""
+    numbers = range(first, first + orders)
+    for number in numbers:
+        sync.append(placed(number))
+    for number in numbers:
+        sync.append(filled(number))
+
+
+def placed(number: int) -> OrderEvent:
+    return order_event(f"o-{number}", 1, [line("pen", leaves=3)], customer_id=f"c-{number % 7}")
+
+
+def filled(number: int) -> OrderEvent:
+    return order_event(f"o-{number}", 2, [line("pen", filled=3)], customer_id=f"c-{number % 7}")
+
+
+async def test_each_event_counts_once_though_the_process_dies_before_every_commit(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    trade(sync, 70)
+    async with open_portfolio(tmp_path) as database:
+        for _ in range(4):
+            projection = projection_of(sync.address, database, CutStore(database, 3), events_max=4)
+            with pytest.raises(CutError):
+                async with asyncio.timeout(10):
+                    await projection.run()
+        store = PortfolioStore(database)
+        async with running(projection_of(sync.address, database)):
+            await caught_up(store, sync)
+        for customer in range(7):
+            assert await holding(database, f"c-{customer}", "pen") == Holding(30, 0, 4500)
+
+
+async def test_live_and_rebuilt_agree_whatever_the_breaks_and_the_size_of_transactions(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    chance = random.Random(20261123)  # noqa: S311 - a seed to replay
+    async with open_portfolio(tmp_path, "live.db") as live, open_portfolio(tmp_path, "rebuilt.db") as rebuilt:
+        async with running(projection_of(sync.address, live, events_max=3)):
+            for round_number in range(6):
+                trade(sync, 15, first=15 * round_number)
+                await asyncio.sleep(0)
+                chance.choice([sync.disconnect, sync.go_away])()
+            await caught_up(PortfolioStore(live), sync)
+        async with running(projection_of(sync.address, rebuilt)):
+            await caught_up(PortfolioStore(rebuilt), sync)
+        assert await digest_of(live) == await digest_of(rebuilt)
+        assert (await digest_of(live)).count == 14
+
+
+async def test_a_commit_becomes_the_servers_floor(sync: FakeSync, tmp_path: Path) -> None:
+    trade(sync, 5)
+    async with open_portfolio(tmp_path) as database, running(projection_of(sync.address, database)):
+        await eventually(lambda: sync.floors.get("portfolio") == sync.head)
+
+
+async def test_the_stored_checkpoint_decides_and_not_the_servers_floor(sync: FakeSync, tmp_path: Path) -> None:
+    trade(sync, 5)
+    sync.floors["portfolio"] = sync.head
+    async with open_portfolio(tmp_path) as database:
+        async with running(projection_of(sync.address, database)):
+            await caught_up(PortfolioStore(database), sync)
+        assert await holding(database, "c-0", "pen") == Holding(3, 0, 450)
+
+
+async def test_a_change_of_tomorrow_is_folded_by_the_order_that_it_carries(sync: FakeSync, tmp_path: Path) -> None:
+    sync.append(order_event("o-1", 1, [line("pen", filled=3)]))
+    tomorrow = order_event("o-1", 2, [line("pen", filled=3, returned=1)])
+    unknown_change = b"\xfa\x7d\x03\x0a\x01x"  # field 2015, length-delimited: no reader of today knows it
+    sync.append(OrderEvent.FromString(tomorrow.SerializeToString() + unknown_change))
+    async with open_portfolio(tmp_path) as database:
+        async with running(projection_of(sync.address, database)):
+            await caught_up(PortfolioStore(database), sync)
+        assert await holding(database, "c-1", "pen") == Holding(2, 0, 450)
+
+
+async def test_a_version_that_was_applied_is_dropped_and_one_that_is_missing_is_an_error(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    for version, leaves in ((1, 5), (2, 4), (1, 5)):
+        sync.append(order_event("o-1", version, [line("pen", leaves=leaves)]))
+    async with open_portfolio(tmp_path) as database:
+        store = PortfolioStore(database)
+        async with running(projection_of(sync.address, database)) as task:
+            await caught_up(store, sync)
+            assert await holding(database, "c-1", "pen") == Holding(0, 4, 0)
+            before = await store.load()
+            sync.append(order_event("o-1", 4, [line("pen", leaves=1)]))
+            with pytest.raises(VersionGapError):
+                await task
+        assert await store.load() == before
+
+
+async def test_a_checkpoint_that_somebody_else_moved_ends_the_projection_and_changes_nothing(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    trade(sync, 3)
+    async with open_portfolio(tmp_path) as database:
+        store = PortfolioStore(database)
+        async with running(projection_of(sync.address, database)) as task:
+            await caught_up(store, sync)
+            stolen = Move(shard=0, first_seq=sync.head.next_seq[0], next_seq=999, delivery_epoch=99)
+            await store.transact(lambda session: _assert(store.move(session, stolen)))
+            before = await digest_of(database)
+            sync.append(placed(100), shard=0)
+            with pytest.raises(FencedError):
+                await task
+        assert await digest_of(database) == before
+
+
+def _assert(moved: bool) -> None:  # noqa: FBT001 - what a store answered
+    assert moved
+
+
+async def test_a_reader_that_was_overtaken_ends(sync: FakeSync, tmp_path: Path) -> None:
+    async with open_portfolio(tmp_path) as database, running(projection_of(sync.address, database)) as task:
+        trade(sync, 1)
+        await caught_up(PortfolioStore(database), sync)
+        sync.take_over("portfolio")
+        trade(sync, 1, first=1)
+        with pytest.raises(FencedError):
+            await task
+
+
+async def test_the_checkpoint_of_another_log_is_refused(sync: FakeSync, tmp_path: Path) -> None:
+    trade(sync, 1)
+    async with open_portfolio(tmp_path) as database:
+        async with running(projection_of(sync.address, database)):
+            await caught_up(PortfolioStore(database), sync)
+        sync.recreate()
+        with pytest.raises(LogEpochChangedError):
+            await projection_of(sync.address, database).run()
+
+
+async def test_twenty_thousand_events_take_seconds(sync: FakeSync, tmp_path: Path) -> None:
+    for number in range(10_000):
+        lines = [line(f"p-{(number + item) % 5_000}", leaves=2) for item in range(4)]
+        sync.append(order_event(f"o-{number}", 1, lines, customer_id=f"c-{number % 500}"))
+        done = [line(f"p-{(number + item) % 5_000}", filled=2) for item in range(4)]
+        sync.append(order_event(f"o-{number}", 2, done, customer_id=f"c-{number % 500}"))
+    async with open_portfolio(tmp_path) as database, running(projection_of(sync.address, database)):
+        await caught_up(PortfolioStore(database), sync)

@@ -1,0 +1,71 @@
+"""What every database promises to the work that is handed to it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.util import await_only
+
+from infra.runtime.database import Database
+from infra.runtime.sql import open_database
+from order.main import MIGRATIONS
+
+ADD = "INSERT INTO order_personal (order_id, body) VALUES ('o-1', 'x')"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return str(request.getfixturevalue("postgres_server")) if kind == "postgresql" else kind
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with open_database(database_url, service="order", migrations=MIGRATIONS) as opened:
+        yield opened
+
+
+def add_on_the_driver(connection: Connection) -> None:
+    driver: Any = connection.connection.driver_connection
+    done = driver.execute(ADD)
+    if asyncio.iscoroutine(done):
+        await_only(done)
+
+
+def rows(connection: Connection) -> int:
+    return int(connection.execute(text("SELECT count(*) FROM order_personal")).scalar_one())
+
+
+async def test_work_that_raises_leaves_nothing_behind_not_even_what_it_did_on_the_driver(database: Database) -> None:
+    def fail(connection: Connection) -> None:
+        add_on_the_driver(connection)
+        raise ValueError("after the write")
+
+    with pytest.raises(ValueError, match="after the write"):
+        await database.write(fail)
+    assert await database.read(rows) == 0
+    await database.write(add_on_the_driver)
+    assert await database.read(rows) == 1
+
+
+async def test_a_read_sees_one_snapshot(database: Database) -> None:
+    loop = asyncio.get_running_loop()
+
+    def read_twice(connection: Connection) -> tuple[int, int]:
+        first = rows(connection)
+        write = asyncio.run_coroutine_threadsafe(database.write(add_on_the_driver), loop)
+        wait(connection, write)
+        return first, rows(connection)
+
+    assert await database.read(read_twice) == (0, 0)
+    assert await database.read(rows) == 1
+
+
+def wait(connection: Connection, future: Any) -> None:  # noqa: ANN401 - of either kind
+    """Work runs on the event loop or on a thread: both wait for another transaction to end."""
+    if connection.dialect.is_async:
+        await_only(asyncio.wrap_future(future))
+    else:
+        future.result(10)

@@ -1,0 +1,193 @@
+"""What every log promises, through the writer that uses it."""
+
+import asyncio
+
+import pytest
+from stateset.order.v1 import order_event_pb2, order_service_pb2
+
+from infra.kernel.digest import Digest
+from infra.kernel.shard import shard_of
+from infra.runtime.clock import ManualClock
+from order.adapters.wire import WireCodec
+from order.adapters.wire_order import order_from_wire
+from order.application.group import Reply
+from order.application.heads import Heads
+from order.application.ports import Log, LoggedEvent, Needs, View, Writes
+from order.application.read_ports import Orders
+from order.application.writer import Writer, WriterLimits
+from order.domain.commands import AcceptOrder, CancelOrder, FillLine, RecordFill
+from order.domain.errors import EtagMismatchError, RequestIdReusedError
+from order.domain.policy import Acceptance, Policy
+from tests.contract.order.conftest import SHARDS
+from tests.harness.order_commands import deliver, ship
+from tests.harness.orders import place, submission
+
+
+async def all_events(log: Log, events_max: int = 100) -> list[LoggedEvent]:
+    found: list[LoggedEvent] = []
+    for shard, head in enumerate(await log.heads()):
+        next_seq = 1
+        while next_seq < head.next_seq:
+            events = await log.read_events(shard, next_seq, events_max)
+            assert events[0].seq == next_seq
+            found += events
+            next_seq = events[-1].seq + 1
+    return found
+
+
+def accept(order_id: str) -> AcceptOrder:
+    return AcceptOrder(order_id=order_id)
+
+
+async def test_seqs_are_dense_whatever_happens_at_once(log: Log, writer: Writer) -> None:
+    ids = [f"o-{number}" for number in range(60)]
+    await asyncio.gather(*(writer.submit(submission(place(1, order_id=each))) for each in ids))
+    again = [writer.submit(submission(place(2, order_id=each))) for each in ids]  # refused: other content
+    await asyncio.gather(*again, *(writer.submit(submission(accept(each))) for each in ids))
+    events = await all_events(log)
+    for shard in range(SHARDS):
+        seqs = [event.seq for event in events if event.shard == shard]
+        assert seqs == list(range(1, len(seqs) + 1))
+    assert len(events) == 120
+    assert all(event.shard == shard_of(event.order_id, SHARDS) for event in events)
+
+
+async def test_an_orders_versions_follow_its_events(log: Log, orders: Orders, writer: Writer) -> None:
+    await writer.submit(submission(place(3)))
+    await writer.submit(submission(accept("o-1")))
+    await writer.submit(submission(CancelOrder(order_id="o-1", lines=())))
+    events = [order_event_pb2.OrderEvent.FromString(event.body) for event in await all_events(log)]
+    assert [event.version for event in events] == [1, 2, 3]
+    assert [event.WhichOneof("change") for event in events] == ["order_placed", "order_accepted", "order_canceled"]
+    assert events[1].previous_state == events[0].state
+    assert [event.order.version for event in events] == [1, 2, 3]
+    assert order_from_wire((await orders.find_orders(["o-1"]))["o-1"].body).version == 3
+
+
+async def test_a_repeat_gets_the_first_answer_byte_for_byte(log: Log, writer: Writer) -> None:
+    first = await writer.submit(submission(place(3), request_id="request-a"))
+    await writer.submit(submission(accept("o-1")))
+    again = await writer.submit(submission(place(3), request_id="request-a"))
+    assert again == Reply(first.body, replayed=True)
+    assert len(await all_events(log)) == 2
+
+
+async def test_the_same_request_twice_at_once_has_one_effect(log: Log, writer: Writer) -> None:
+    replies = await asyncio.gather(*(writer.submit(submission(place(3), request_id="request-a")) for _ in range(5)))
+    assert len({reply.body for reply in replies}) == 1
+    assert [reply.replayed for reply in replies] == [False, True, True, True, True]
+    assert len(await all_events(log)) == 1
+
+
+async def test_a_request_id_with_other_content_is_refused_and_the_difference_named(writer: Writer) -> None:
+    await writer.submit(submission(place(3), request_id="request-a"))
+    with pytest.raises(RequestIdReusedError) as refused:
+        await writer.submit(submission(place(4), request_id="request-a"))
+    assert refused.value.differing_fields == ("command",)
+    with pytest.raises(RequestIdReusedError) as refused:
+        await writer.submit(submission(accept("o-1"), request_id="request-a"))
+    assert refused.value.differing_fields == ("method",)
+
+
+async def test_a_deterministic_refusal_is_stored(writer: Writer) -> None:
+    first = await writer.submit(submission(accept("o-1"), request_id="request-a"))
+    await writer.submit(submission(place(3)))
+    again = await writer.submit(submission(accept("o-1"), request_id="request-a"))
+    assert (first.refused, first.replayed) == (True, False)
+    assert again == Reply(first.body, refused=True, replayed=True)
+
+
+async def test_an_etag_guards_a_command_and_its_refusal_is_not_stored(log: Log, writer: Writer) -> None:
+    await writer.submit(submission(place(3)))
+    with pytest.raises(EtagMismatchError):
+        await writer.submit(submission(accept("o-1"), request_id="request-a", etag='"7"'))
+    accepted = await writer.submit(submission(accept("o-1"), request_id="request-a", etag='"1"'))
+    assert not accepted.refused
+    assert len(await all_events(log)) == 2
+
+
+async def test_an_order_id_counts_once_for_ever(log: Log, writer: Writer) -> None:
+    await writer.submit(submission(place(3)))
+    await writer.submit(submission(accept("o-1")))
+    same = await writer.submit(submission(place(3)))
+    other = await writer.submit(submission(place(4)))
+    reply = order_service_pb2.PlaceOrderResponse.FromString(same.body)
+    assert (reply.order.version, list(reply.events)) == (2, [])
+    assert other.refused
+    assert len(await all_events(log)) == 2
+
+
+async def test_a_shipment_counts_once_and_a_delivery_needs_it(log: Log, writer: Writer) -> None:
+    filled = RecordFill(order_id="o-1", record_id="f-1", lines=(FillLine(line_id="1", quantity=3, price=None),))
+    for command in (place(3), accept("o-1"), filled, ship(2)):
+        assert not (await writer.submit(submission(command))).refused
+    assert not (await writer.submit(submission(ship(2)))).refused  # the same again: no event
+    assert (await writer.submit(submission(ship(1)))).refused  # the same id, other content
+    assert (await writer.submit(submission(deliver(1, shipment_id="s-2")))).refused
+    assert not (await writer.submit(submission(deliver(1)))).refused
+    assert len(await all_events(log)) == 5
+
+
+async def test_validate_only_answers_and_changes_nothing(log: Log, orders: Orders, writer: Writer) -> None:
+    asked = await writer.submit(submission(place(3), request_id="request-a", validate_only=True))
+    reply = order_service_pb2.PlaceOrderResponse.FromString(asked.body)
+    assert (reply.order.version, len(reply.events)) == (1, 1)
+    assert await all_events(log) == []
+    assert await orders.find_orders(["o-1"]) == {}
+    placed = await writer.submit(submission(place(3), request_id="request-a"))
+    assert not placed.replayed
+
+
+async def test_record_times_never_go_back(log: Log, writer: Writer, clock: ManualClock) -> None:
+    await writer.submit(submission(place(3)))
+    clock.advance(-60)
+    await writer.submit(submission(accept("o-1")))
+    times = [event.record_time_us for event in await all_events(log)]
+    assert times == sorted(times)
+
+
+async def test_a_read_never_splits_a_group(log: Log, clock: ManualClock) -> None:
+    heads, codec = Heads(log.log_epoch, [1] * SHARDS), WireCodec(log.log_epoch, SHARDS)
+    accepting = Writer(log, codec, heads, clock, WriterLimits(), Policy(acceptance=Acceptance.AUTOMATIC))
+    async with accepting.running():
+        await asyncio.gather(*(accepting.submit(submission(place(1, order_id=f"o-{n}"))) for n in range(9)))
+    for events_max in (1, 2, 3, 5):
+        for shard, head in enumerate(await log.heads()):
+            if head.next_seq > 1:
+                events = await log.read_events(shard, 1, events_max)
+                assert [event.group_index for event in events] == [0, 1] * (len(events) // 2)
+                assert 2 <= len(events) <= max(2, events_max)
+
+
+async def test_the_digest_is_that_of_ids_and_versions(log: Log, writer: Writer) -> None:
+    await writer.submit(submission(place(3)))
+    await writer.submit(submission(accept("o-1")))
+    position, digest = await log.digest()
+    expected = Digest()
+    expected.add("o-1", 2)
+    assert (digest.count, digest.hash) == (1, expected.hash)
+    assert position.next_seq[shard_of("o-1", SHARDS)] == 3
+
+
+async def test_floors_move_forward_only_and_only_for_the_newest_epoch(log: Log) -> None:
+    first, floors = await log.open_subscription("sync")
+    assert floors == {}
+    assert await log.move_floors("sync", first, {0: 5, 1: 2})
+    assert await log.move_floors("sync", first, {0: 3})
+    second, floors = await log.open_subscription("sync")
+    assert (second, floors) == (first + 1, {0: 5, 1: 2})
+    assert not await log.move_floors("sync", first, {0: 9})
+    assert (await log.open_subscription("sync"))[1] == {0: 5, 1: 2}
+    assert (await log.open_subscription("other"))[1] == {}
+
+
+async def test_a_failed_decision_leaves_nothing_behind(log: Log, writer: Writer) -> None:
+    await writer.submit(submission(place(3)))
+
+    def fail(_view: View) -> Writes:
+        raise ValueError("cannot be decided")
+
+    with pytest.raises(ValueError, match="cannot be decided"):
+        await log.commit(Needs(requests=frozenset(), orders=frozenset({"o-1"}), records=frozenset()), fail)
+    assert len(await all_events(log)) == 1
+    assert not (await writer.submit(submission(accept("o-1")))).refused

@@ -1,0 +1,187 @@
+"""What every read model and every store of subscriptions promises, whatever it is made of."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from infra.kernel.digest import Digest
+from infra.kernel.filter import EVERYTHING, parse
+from infra.kernel.position import Position
+from infra.runtime.sql import open_database
+from infra.runtime.subscriptions import TooManySubscriptionsError
+from sync.adapters.memory import MemoryReadModel, MemorySubscriptions
+from sync.adapters.sql_read_model import SqlReadModel
+from sync.adapters.sql_subscriptions import SqlSubscriptions
+from sync.adapters.wire import ORDER_FIELDS
+from sync.application.ports import ReadModel, Subscriptions
+from sync.domain.errors import SubscriptionFilterChangedError
+from sync.domain.log import OrderRow
+from sync.domain.subscription import Ack, AckStatus, Opening, SubscriptionKey
+
+START = Position(log_epoch="log-1", next_seq=(1, 1))
+KEY = SubscriptionKey(principal="local", name="s-1")
+OPENING = Opening(key=KEY, log_epoch="log-1", filter="", filter_hash=b"", start={0: 1, 1: 1})
+
+
+@dataclass
+class Stores:
+    read_model: ReadModel
+    subscriptions: Subscriptions
+
+
+@pytest.fixture
+async def stores(database_url: str | None) -> AsyncIterator[Stores]:
+    if database_url is None:
+        yield Stores(MemoryReadModel(), MemorySubscriptions(subscriptions_max=2))
+        return
+    async with open_database(database_url, service="sync", migrations=Path("sync/migrations")) as database:
+        yield Stores(SqlReadModel(database), SqlSubscriptions(database, subscriptions_max=2))
+
+
+def order(order_id: str, version: int = 1, *, customer_id: str = "c-1", state: str = "FILLED") -> OrderRow:
+    return OrderRow(
+        order_id=order_id,
+        customer_id=customer_id,
+        store_id="",
+        currency_code="USD",
+        state=state,
+        version=version,
+        body=f"{order_id} at {version}".encode(),
+    )
+
+
+async def test_a_read_model_says_nothing_before_it_begins_and_then_where_it_stands(stores: Stores) -> None:
+    assert await stores.read_model.position() is None
+    await stores.read_model.begin(START)
+    assert await stores.read_model.position() == START
+
+
+async def test_orders_and_position_change_together(stores: Stores) -> None:
+    await stores.read_model.begin(START)
+    after = START.moved({1: 3})
+    await stores.read_model.apply([order("o-1"), order("o-2")], after)
+    assert after == await stores.read_model.position()
+    assert order("o-1") == await stores.read_model.find("o-1")
+    assert await stores.read_model.find("o-3") is None
+
+
+async def test_an_older_version_changes_nothing(stores: Stores) -> None:
+    await stores.read_model.begin(START)
+    await stores.read_model.apply([order("o-1", 3)], START.moved({0: 4}))
+    await stores.read_model.apply([order("o-1", 2, state="PENDING")], START.moved({0: 4}))
+    await stores.read_model.apply([replace(order("o-1", 3), body=b"again")], START.moved({0: 4}))
+    assert order("o-1", 3) == await stores.read_model.find("o-1")
+
+
+async def test_pages_follow_each_other_by_id_without_a_gap(stores: Stores) -> None:
+    await stores.read_model.begin(START)
+    ids = ["O-1", "o-1", "o-10", "o-2", "ö-1"]
+    await stores.read_model.apply([order(each) for each in reversed(ids)], START.moved({0: 6}))
+    found, after, more = [], "", True
+    while more:
+        page = await stores.read_model.page(EVERYTHING, after=after, limit=2)
+        found += [each.order_id for each in page.orders]
+        after, more = found[-1], page.more
+    assert ids == found
+
+
+@pytest.mark.parametrize(
+    ("filter_text", "expected"),
+    [
+        ("customer_id = c-1", ["o-1", "o-3"]),
+        ("NOT state = FILLED", ["o-3"]),
+        ("customer_id = c-2 OR state = CANCELED", ["o-2", "o-3"]),
+        ("store_id:*", []),
+        ('order_id > "o-1"', ["o-2", "o-3"]),
+    ],
+)
+async def test_a_filter_finds_the_same_everywhere(stores: Stores, filter_text: str, expected: list[str]) -> None:
+    await stores.read_model.begin(START)
+    orders = [order("o-1"), order("o-2", customer_id="c-2"), order("o-3", state="CANCELED")]
+    await stores.read_model.apply(orders, START.moved({0: 4}))
+    page = await stores.read_model.page(parse(filter_text, ORDER_FIELDS), after="", limit=10)
+    assert expected == [each.order_id for each in page.orders]
+
+
+async def test_the_digest_is_that_of_the_newest_versions_at_the_position(stores: Stores) -> None:
+    await stores.read_model.begin(START)
+    after = START.moved({0: 4})
+    await stores.read_model.apply([order("o-1", 2), order("o-2", 1)], after)
+    expected = Digest()
+    expected.add("o-2", 1)
+    expected.add("o-1", 2)
+    assert (after, expected) == await stores.read_model.digest()
+
+
+def ack(through: dict[int, int], *, epoch: int, key: SubscriptionKey = KEY) -> Ack:
+    return Ack(key=key, ack_id="a", delivery_epoch=epoch, through=through)
+
+
+async def test_each_opening_takes_a_new_delivery_epoch_and_keeps_the_floors(stores: Stores) -> None:
+    assert await stores.subscriptions.find(KEY) is None
+    first = await stores.subscriptions.open(OPENING)
+    (outcome,) = await stores.subscriptions.commit([ack({0: 5}, epoch=first.delivery_epoch)])
+    assert (outcome.status, outcome.floors) == (AckStatus.COMMITTED, {0: 5, 1: 1})
+    second = await stores.subscriptions.open(OPENING)
+    assert second.delivery_epoch > first.delivery_epoch
+    assert [second.next_seq(0), second.next_seq(1)] == [5, 1]
+    assert second == await stores.subscriptions.find(KEY)
+
+
+async def test_a_floor_never_goes_back(stores: Stores) -> None:
+    epoch = (await stores.subscriptions.open(OPENING)).delivery_epoch
+    outcomes = await stores.subscriptions.commit(
+        [ack({0: 5}, epoch=epoch), ack({0: 3}, epoch=epoch), ack({0: 2, 1: 2}, epoch=epoch)]
+    )
+    assert [each.status for each in outcomes] == [AckStatus.COMMITTED, AckStatus.ALREADY, AckStatus.COMMITTED]
+    assert outcomes[-1].floors == {0: 5, 1: 2}
+    stored = await stores.subscriptions.find(KEY)
+    assert stored is not None
+    assert [stored.next_seq(0), stored.next_seq(1)] == [5, 2]
+
+
+async def test_an_ack_of_a_superseded_stream_changes_nothing_not_even_where_it_was_not_superseded(
+    stores: Stores,
+) -> None:
+    older = await stores.subscriptions.open(OPENING)
+    await stores.subscriptions.open(replace(OPENING, start={0: 1}))
+    (outcome,) = await stores.subscriptions.commit([ack({0: 9, 1: 9}, epoch=older.delivery_epoch)])
+    assert outcome.status == AckStatus.FENCED
+    (outcome,) = await stores.subscriptions.commit([ack({1: 9}, epoch=older.delivery_epoch)])
+    assert (outcome.status, outcome.floors) == (AckStatus.COMMITTED, {0: 1, 1: 9})
+
+
+async def test_principals_do_not_share_names(stores: Stores) -> None:
+    epoch = (await stores.subscriptions.open(OPENING)).delivery_epoch
+    (outcome,) = await stores.subscriptions.commit(
+        [ack({0: 5}, epoch=epoch, key=SubscriptionKey(principal="someone", name="s-1"))]
+    )
+    assert outcome.status == AckStatus.FENCED
+
+
+async def test_another_filter_is_refused_and_changes_nothing(stores: Stores) -> None:
+    first = await stores.subscriptions.open(OPENING)
+    with pytest.raises(SubscriptionFilterChangedError):
+        await stores.subscriptions.open(replace(OPENING, filter="type:*", filter_hash=b"12345678"))
+    assert first == await stores.subscriptions.find(KEY)
+
+
+async def test_there_is_room_for_so_many_subscriptions_and_those_that_are_there_open_again(stores: Stores) -> None:
+    second, third = (replace(OPENING, key=replace(KEY, name=name)) for name in ("s-2", "s-3"))
+    await stores.subscriptions.open(OPENING)
+    await stores.subscriptions.open(second)
+    with pytest.raises(TooManySubscriptionsError):
+        await stores.subscriptions.open(third)
+    assert await stores.subscriptions.find(third.key) is None
+    assert (await stores.subscriptions.open(OPENING)).delivery_epoch == 2
+
+
+async def test_another_log_starts_the_floors_anew_and_fences_the_streams_of_the_old_one(stores: Stores) -> None:
+    first = await stores.subscriptions.open(OPENING)
+    await stores.subscriptions.commit([ack({0: 5}, epoch=first.delivery_epoch)])
+    again = await stores.subscriptions.open(replace(OPENING, log_epoch="log-2"))
+    assert [again.next_seq(0), again.next_seq(1)] == [1, 1]
+    (outcome,) = await stores.subscriptions.commit([ack({0: 5}, epoch=first.delivery_epoch)])
+    assert outcome.status == AckStatus.FENCED

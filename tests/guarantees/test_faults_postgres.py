@@ -1,0 +1,24 @@
+"""Services, and the database under them, fail under a live replay."""
+
+import pytest
+
+from tests.harness.faults import killed
+from tests.harness.faults_kinds import commit_cut, postgres_killed, two_relays
+from tests.harness.faults_system import running_system, survive
+
+pytestmark = pytest.mark.timeout(0)  # as many faults as asked for, each of whose waits has a bound
+
+READERS = ("sync", "risk", "portfolio", "analytics")
+
+
+async def test_the_report_is_right_whatever_becomes_of_postgresql_and_of_those_who_use_it() -> None:
+    async with running_system(kafka=True, postgres=True) as system:
+        cuts = [commit_cut(system, name, "after") for name in READERS]
+        deaths = [killed(system.victims[name]) for name in ("order", *READERS)]
+        await survive(system, [postgres_killed(system), *deaths, *cuts])
+
+
+async def test_nothing_of_a_relay_that_was_frozen_past_its_lease_reaches_the_topics() -> None:
+    async with running_system(kafka=True, postgres=True) as system, two_relays(system) as relays:
+        cuts = [commit_cut(system, "order", "before"), commit_cut(system, "order", "after")]
+        await survive(system, [relays.fault, *cuts])

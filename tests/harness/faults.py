@@ -1,0 +1,167 @@
+"""Faults at instants of a replay that a seed decides, so that a failure can be played again."""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from infra.runtime.supervisor import Child
+from tests.harness.system_waiting import eventually
+
+RESTART_SECONDS = 60.0  # a broker takes eight by itself, and the machine may be crowded
+COMMANDS_APART = 150
+_JITTER = 30  # commands; what is left between two faults is more than the replay has in flight
+_COMMANDS_PER_ORDER_MIN = 4.5
+_REPLAYED_ORDERS_MIN = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Something that goes wrong.
+
+    Attributes:
+        name: For the person who plays it again.
+        ready: Returns when it can happen once more: what it hits works.
+        strike: Makes it happen. It may last; the replay goes on meanwhile.
+    """
+
+    name: str
+    ready: Callable[[], Awaitable[None]]
+    strike: Callable[[], Coroutine[Any, Any, None]]
+
+
+def seed() -> int:
+    """The environment's SEED, else a new one."""
+    return int(os.environ.get("SEED") or random.SystemRandom().randrange(1_000_000))
+
+
+def times() -> int:
+    """How often each fault happens: the environment's FAULTS, else five times."""
+    return int(os.environ.get("FAULTS") or 5)
+
+
+def orders_for(faults: int) -> int:
+    """How many orders give each of so many faults an instant of its own."""
+    return max(_REPLAYED_ORDERS_MIN, round((faults + 2) * COMMANDS_APART / _COMMANDS_PER_ORDER_MIN))
+
+
+def schedule(seed: int, commands: int, faults: Sequence[Fault], times: int) -> list[tuple[int, Fault]]:
+    """After how many answered commands which fault happens: each so many times, never at the end, in any sequence."""
+    drawn = random.Random(seed)  # noqa: S311 - the seed is the point
+    all_of_them = [fault for fault in faults for _ in range(times)]
+    drawn.shuffle(all_of_them)
+    slots = sorted(drawn.sample(range(1, commands // COMMANDS_APART), len(all_of_them)))
+    return [
+        (slot * COMMANDS_APART + drawn.randrange(-_JITTER, _JITTER), fault)
+        for slot, fault in zip(slots, all_of_them, strict=True)
+    ]
+
+
+class Progress:
+    """How many commands of the replay were answered."""
+
+    answered = 0
+
+    async def goes_on(self, commands: int) -> None:
+        """Returns when so many more were answered."""
+        before = self.answered
+        await eventually(lambda: self.answered >= before + commands, within_seconds=RESTART_SECONDS)
+
+
+class Campaign:
+    """Lets faults happen while a replay goes on.
+
+    A fault that cannot happen yet, since what it hits is still down from the last time, is waited for, and the replay
+    with it: so every fault hits something that works, with the replay's other commands under way.
+
+    Args:
+        schedule: As the function of that name makes it.
+        commands: How many commands the replay has. Its last one waits until nothing is broken any more.
+        progress: Is kept.
+        tasks: Where the faults run.
+    """
+
+    def __init__(
+        self, schedule: Sequence[tuple[int, Fault]], commands: int, progress: Progress, tasks: asyncio.TaskGroup
+    ) -> None:
+        self.happened: Counter[str] = Counter()
+        self._progress = progress
+        self._due = deque(schedule)
+        self._faults = {fault.name: fault for _, fault in schedule}
+        self._commands = commands
+        self._tasks = tasks
+        self._turn = asyncio.Lock()
+
+    async def after_command(self, answered: int) -> None:
+        """To be awaited by the replay."""
+        self._progress.answered = answered
+        async with self._turn:
+            while self._due and answered >= self._due[0][0]:
+                _, fault = self._due.popleft()
+                await fault.ready()
+                self.happened[fault.name] += 1
+                self._tasks.create_task(fault.strike(), name=fault.name)
+                await asyncio.sleep(0)  # it has begun, so that whoever waits for the same victim sees it
+        if answered == self._commands:
+            for fault in self._faults.values():
+                await fault.ready()
+
+
+class Victim:
+    """A supervised process that faults happen to, one after the other."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.kills = 0
+        self._deaths_before = -1
+        self._turn = asyncio.Lock()
+
+    async def ready(self) -> None:
+        """Returns when it serves, and nothing is being done to it."""
+        async with self._turn:
+            await self._serves()
+
+    async def kill(self) -> None:
+        """SIGKILL. Its supervisor starts it again."""
+        async with self._turn:
+            self.send(signal.SIGKILL)
+
+    async def freeze(self, until: Callable[[], Awaitable[None]]) -> None:
+        """SIGSTOP, and SIGCONT as soon as `until` returns: it goes on as if no time had passed."""
+        async with self._turn:
+            self.send(signal.SIGSTOP)
+            try:
+                await until()
+            finally:
+                self.send(signal.SIGCONT)
+
+    async def disturb(self, what: Callable[[], Awaitable[None]]) -> None:
+        """Does something that it must be alive for."""
+        async with self._turn:
+            await self._serves()
+            await what()
+
+    def send(self, number: signal.Signals, pid: int | None = None) -> None:
+        """A signal to its process, or to one below it; one that kills is counted."""
+        to = pid if pid is not None else self.child.pid
+        assert to is not None, f"{self.child.name} does not run"
+        if number is signal.SIGKILL:
+            self.kills += 1
+            self._deaths_before = self.child.deaths
+        os.kill(to, number)
+
+    async def _serves(self) -> None:
+        child = self.child
+        await eventually(
+            lambda: child.deaths > self._deaths_before and child.ready.is_set() and child.pid is not None,
+            within_seconds=RESTART_SECONDS,
+        )
+
+
+def killed(victim: Victim) -> Fault:
+    """The victim's process is killed."""
+    return Fault(name=f"{victim.child.name} is killed", ready=victim.ready, strike=victim.kill)

@@ -1,0 +1,123 @@
+"""A whole system on this machine for faults to happen to, and the verdict on it afterwards."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from consumers.cli.arguments import EMBEDDED_POSTGRES, SHARDS, SQLITE
+from consumers.cli.bus import direct
+from consumers.cli.database import LocalPostgres
+from consumers.cli.demo.proof import Work, prove
+from consumers.cli.preflight import prepare
+from consumers.cli.system import LOGS, Kafka, Plan, open_system
+from infra.runtime import postgres_server
+from infra.runtime.topics import EVENTS
+from tests.harness.e2e_beneath import need_postgres, own_kafka
+from tests.harness.faults import Campaign, Fault, Progress, Victim, orders_for, schedule, seed, times
+from tests.harness.kafka_records import headers_of, read_topic
+from tests.harness.ports import free_system
+from tests.harness.tcp_proxy import CommitCutter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """A running system.
+
+    Attributes:
+        plan: Where it lives.
+        seed: Decides what happens when.
+        victims: Its processes by name.
+        progress: Of the replay.
+        commits: What stands between the services and PostgreSQL.
+    """
+
+    plan: Plan
+    seed: int
+    victims: Mapping[str, Victim]
+    progress: Progress
+    commits: CommitCutter
+
+    @property
+    def kafka(self) -> Kafka:
+        """The bus of a system that has one."""
+        assert self.plan.kafka is not None
+        return self.plan.kafka
+
+    @property
+    def postgres(self) -> LocalPostgres:
+        """The database server of a system that has one."""
+        assert self.plan.postgres is not None
+        assert self.plan.postgres.server is not None
+        return self.plan.postgres.server
+
+    def published(self) -> dict[int, list[tuple[int, str]]]:
+        """By partition the seq and the log epoch of every record that others are given, to the very end."""
+        records = read_topic(self.kafka.servers, EVENTS.name(self.kafka.topic_prefix), SHARDS)
+        return {
+            partition: [(int(headers["ce_sequence"]), headers["ce_logepoch"]) for headers in map(headers_of, each_of)]
+            for partition, each_of in records.items()
+        }
+
+
+@asynccontextmanager
+async def running_system(*, kafka: bool, postgres: bool) -> AsyncIterator[System]:
+    """A system of its own, all of it serving. Its folder is kept if the test fails, since the logs are in it."""
+    if postgres:
+        need_postgres()
+    # Not below pytest's own folder: that is root's alone, and PostgreSQL does not run as root.
+    folder = _public_folder()
+    bus = own_kafka(folder) if kafka else direct("as asked")
+    commits = CommitCutter()
+    with prepare(folder, free_system(), bus, database=EMBEDDED_POSTGRES if postgres else SQLITE) as prepared:
+        async with AsyncExitStack() as stack:
+            plan = prepared
+            if plan.postgres is not None and plan.postgres.server is not None:
+                port = await stack.enter_async_context(commits.listening(plan.postgres.server.port))
+                plan = replace(plan, postgres=replace(plan.postgres, url=postgres_server.url(port)))
+            children = await stack.enter_async_context(open_system(plan, print))
+            victims = {name: Victim(child) for name, child in children.items()}
+            yield System(plan=plan, seed=seed(), victims=victims, progress=Progress(), commits=commits)
+    shutil.rmtree(folder)
+
+
+def _public_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="stateset-faults-"))
+    folder.chmod(0o755)
+    print(f"The services' logs are in {folder / LOGS}, and stay there if the test fails.")  # noqa: T201 - as below
+    return folder
+
+
+async def survive(system: System, faults: Sequence[Fault]) -> None:
+    """Replays orders while each fault happens several times, and asserts that the demo's report is right afterwards."""
+    each = times()
+    work = await Work.load(orders_for(len(faults) * each))
+    due = schedule(system.seed, work.commands, faults, each)
+    said = "; ".join(f"{fault.name} after {[at for at, its in due if its is fault]}" for fault in faults)
+    print(f"Of {work.commands} commands: {said}; again with SEED={system.seed}")  # noqa: T201 - the only way to play it again
+
+    async with asyncio.TaskGroup() as tasks:
+        campaign = Campaign(due, work.commands, system.progress, tasks)
+        proof = await prove(work, system.plan, speed=None, after_command=campaign.after_command, tell=print)
+
+    assert campaign.happened == {fault.name: each for fault in faults}, campaign.happened
+    wrong = [check for check in proof.checks if not check.ok]
+    assert not wrong, wrong
+    await asyncio.to_thread(_topic_is_the_log, system, proof.events)
+    for name, victim in system.victims.items():
+        # A PostgreSQL that was killed leaves sessions behind, and may refuse to start until they are gone.
+        expected = victim.child.deaths if name == "postgres" else victim.kills
+        assert victim.child.deaths == expected, f"{name} died by itself"
+
+
+def _topic_is_the_log(system: System, events: int) -> None:
+    if system.plan.kafka is None:
+        return
+    published = system.published()
+    seqs = {partition: [seq for seq, _ in records] for partition, records in published.items()}
+    assert all(of == list(range(1, len(of) + 1)) for of in seqs.values()), f"not every seq once: {seqs}"
+    assert sum(map(len, seqs.values())) == events, "the topic is not as long as the log"
+    assert len({epoch for records in published.values() for _, epoch in records}) == 1, "another log has written"

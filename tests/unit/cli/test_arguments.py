@@ -1,0 +1,65 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from consumers.cli.arguments import parser
+
+
+def test_defaults_of_the_demo() -> None:
+    options = parser().parse_args(["demo"])
+    assert (options.orders, options.speed, options.data_dir, options.bus) == (2000, None, Path(".stateset"), "auto")
+    assert options.database == "sqlite"
+
+
+@pytest.mark.parametrize("database", ["sqlite", "embedded-postgres", "postgresql://ann:secret@db.example:5433/orders"])
+def test_up_and_demo_take_a_database(database: str) -> None:
+    for command in ("up", "demo"):
+        assert parser().parse_args([command, "--database", database]).database == database
+
+
+def test_defaults_of_up_are_the_documented_ports() -> None:
+    options = parser().parse_args(["up"])
+    assert (options.order_port, options.sync_port, options.kafka_port) == (50051, 50052, 9092)
+    assert (options.risk_port, options.portfolio_port, options.analytics_port) == (50061, 50062, 50063)
+    assert (options.order_admin_port, options.sync_admin_port) == (9101, 9102)
+    assert (options.risk_admin_port, options.portfolio_admin_port, options.analytics_admin_port) == (9103, 9104, 9105)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["down"],
+        ["up", "--prot", "1"],
+        ["up", "--order-port", "65536"],
+        ["up", "--bus", "rabbit"],
+        ["up", "--database", "mysql://localhost/db"],
+        ["demo", "--database", ""],
+        ["topics", "forget"],
+        ["topics", "apply", "--shards", "0"],
+        ["demo", "--orders", "0"],
+        ["demo", "--orders", "-1"],
+        ["demo", "--speed", "0"],
+        ["demo", "--speed", "nan"],
+        ["demo", "--order", "5"],
+        ["place", "--line", "tea:1:1"],
+    ],
+)
+def test_what_is_not_understood_is_refused_with_one_line(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parser().parse_args(arguments)
+
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_command_line_is_parsed_before_anything_heavy_is_loaded() -> None:
+    script = (
+        "import sys, consumers.cli.__main__; print(*sorted(set(sys.modules) & {'grpc', 'pydantic', 'rich', 'asyncio'}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == ""

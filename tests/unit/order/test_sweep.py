@@ -1,0 +1,21 @@
+"""The sweep beside the commands: batch after batch, until nothing is left that is old enough."""
+
+from infra.runtime.clock import ManualClock
+from order.adapters.memory import MemoryLog
+from order.application.sweep import BATCH_REPLIES_MAX, RETENTION_SECONDS, Sweep
+from tests.harness.sync_waiting import eventually_async
+
+
+async def test_old_replies_are_swept_while_the_service_runs_and_young_ones_stay() -> None:
+    log, clock = MemoryLog(1), ManualClock()
+    for number in range(BATCH_REPLIES_MAX + 1):
+        await log.fence(("local", f"request-{number:03}"), clock.now_us())
+    clock.advance(RETENTION_SECONDS + 1)
+    await log.fence(("local", "request-young"), clock.now_us())
+
+    async def is_swept() -> bool:
+        return await log.read_reply(("local", f"request-{BATCH_REPLIES_MAX}")) is None
+
+    async with Sweep(log, clock).running():
+        await eventually_async(is_swept)
+    assert await log.read_reply(("local", "request-young")) is not None

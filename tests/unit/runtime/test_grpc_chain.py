@@ -1,0 +1,138 @@
+"""What happens around every call, and the table of errors."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+import pytest
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, ServiceDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from stateset.order.v1 import log_service_pb2, log_service_pb2_grpc
+
+from infra.runtime.grpc import call
+from infra.runtime.grpc.call import Call, access_of
+from infra.runtime.grpc.channel import open_channel
+from infra.runtime.grpc.server import Service, open_server
+from infra.runtime.grpc.status import COMMON_ERRORS, refusal_of, to_status
+from order.adapters.grpc_status import DOMAIN, ERRORS
+from order.domain import errors
+from tests.harness.order_service import refused
+
+
+def test_details_stay_far_below_what_metadata_may_hold() -> None:
+    many = errors.RequestIdReusedError("r" * 64, [f"field_{number}" * 10 for number in range(500)])
+    refusal = refusal_of(many, {**COMMON_ERRORS, **ERRORS})
+    assert refusal is not None
+    assert len(to_status(refusal, DOMAIN).SerializeToString()) < 6_000
+
+
+def test_a_method_without_access_rule_keeps_a_service_from_starting() -> None:
+    pool = DescriptorPool()
+    file = FileDescriptorProto(name="x.proto", package="x", message_type=[DescriptorProto(name="M")])
+    service = ServiceDescriptorProto(name="S")
+    service.method.add(name="Open", input_type=".x.M", output_type=".x.M")
+    file.service.append(service)
+    pool.Add(file)
+    method = pool.FindServiceByName("x.S").methods[0]
+    with pytest.raises(ValueError, match="declares no roles"):
+        access_of(method)
+
+
+class Troubled:
+    """A LogService that does what its test says."""
+
+    def __init__(self) -> None:
+        self.trouble: Exception | None = None
+        self.seconds = 0.0
+        self.canceled = asyncio.Event()
+
+    async def GetLogHead(  # noqa: N802 - named as in the contract
+        self, _request: log_service_pb2.GetLogHeadRequest, _call: Call
+    ) -> log_service_pb2.GetLogHeadResponse:
+        try:
+            await asyncio.sleep(self.seconds)
+        except asyncio.CancelledError:
+            self.canceled.set()
+            raise
+        if self.trouble is not None:
+            raise self.trouble
+        return log_service_pb2.GetLogHeadResponse(log_epoch="e")
+
+    async def GetDigest(  # noqa: N802 - named as in the contract
+        self, _request: log_service_pb2.GetDigestRequest, _call: Call
+    ) -> log_service_pb2.GetDigestResponse:
+        return log_service_pb2.GetDigestResponse()
+
+    async def GetBacklog(  # noqa: N802 - named as in the contract
+        self, _request: log_service_pb2.GetBacklogRequest, _call: Call
+    ) -> log_service_pb2.GetBacklogResponse:
+        return log_service_pb2.GetBacklogResponse()
+
+
+@pytest.fixture
+def troubled() -> Troubled:
+    return Troubled()
+
+
+@pytest.fixture
+async def stub(troubled: Troubled) -> AsyncIterator[Any]:
+    service = Service(log_service_pb2.DESCRIPTOR.services_by_name["LogService"], troubled)
+    async with (
+        open_server("127.0.0.1:0", [service], domain=DOMAIN, errors=ERRORS, draining=asyncio.Event()) as port,
+        open_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield log_service_pb2_grpc.LogServiceStub(channel)
+
+
+async def test_an_unforeseen_error_is_internal_and_leaks_no_text(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
+    troubled.trouble = RuntimeError("the password is 1234")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.GetLogHead(log_service_pb2.GetLogHeadRequest())
+    assert (refused(error.value).code, refused(error.value).reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    assert "1234" not in f"{error.value.details()}{error.value.trailing_metadata()}"
+
+
+async def test_an_overload_says_when_to_come_again(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
+    troubled.trouble = errors.OverloadedError("full")
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.GetLogHead(log_service_pb2.GetLogHeadRequest())
+    told = refused(error.value)
+    assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert told.retry_seconds == 0.2
+
+
+async def test_an_error_from_a_task_group_is_told_as_what_it_was(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
+    troubled.trouble = ExceptionGroup("group", [ExceptionGroup("inner", [errors.OrderNotFoundError("o-1")])])
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.GetLogHead(log_service_pb2.GetLogHeadRequest())
+    assert refused(error.value).reason == "ORDER_NOT_FOUND"
+
+
+async def test_a_call_without_a_deadline_is_given_one(
+    stub: Any,  # noqa: ANN401 - a generated stub
+    troubled: Troubled,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call, "DEADLINE_SECONDS", 0.2)
+    troubled.seconds = 60
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.GetLogHead(log_service_pb2.GetLogHeadRequest())
+    assert refused(error.value).reason == "DEADLINE_EXCEEDED"
+    assert troubled.canceled.is_set()
+
+
+async def test_a_handler_stops_when_its_caller_goes_away(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
+    troubled.seconds = 60
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=0.2)
+    assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    async with asyncio.timeout(20):
+        await troubled.canceled.wait()
+
+
+async def test_a_call_that_cancels_itself_is_answered(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
+    troubled.trouble = asyncio.CancelledError()  # type: ignore[assignment]  # raised within, as by a stop
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=20)
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE

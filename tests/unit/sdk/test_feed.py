@@ -1,0 +1,52 @@
+"""What a feed makes of the ways in which gRPC ends a stream."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+import grpc
+import grpc.aio
+import pytest
+from stateset.stream.v1 import stream_pb2 as stream
+from stateset_client import StateSetError, StreamLimits
+from stateset_client.endpoint import Arrival, Link
+from stateset_client.feed import Feed
+
+
+class EndingLink:
+    """A stream that ends with its first read."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        self._code = code
+        self._message = message
+
+    async def read(self) -> Arrival | None:
+        raise grpc.aio.AioRpcError(self._code, grpc.aio.Metadata(), grpc.aio.Metadata(), self._message)
+
+    async def write(self, frame: stream.ClientFrame) -> None:
+        raise asyncio.InvalidStateError(frame)
+
+    def cancel(self) -> None:
+        pass
+
+
+async def end_of(links: Sequence[EndingLink]) -> StateSetError:
+    """What a feed that is given these streams, one after the other, ends with."""
+    given = iter(links)
+    feed = Feed(lambda _spec: cast(Link, next(given)), stream.Open(), StreamLimits(), two_way=True)
+    async with asyncio.timeout(20):
+        await feed.run()
+    with pytest.raises(StateSetError) as ended:
+        await feed.inbox.take(1)
+    return ended.value
+
+
+async def test_a_status_that_grpc_has_lost_is_a_break_and_the_next_stream_tells_it() -> None:
+    lost = EndingLink(grpc.StatusCode.INTERNAL, "Internal error from Core")
+    refused = EndingLink(grpc.StatusCode.PERMISSION_DENIED, "not yours")
+    assert (await end_of([lost, refused])).code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_server_that_fails_is_an_answer() -> None:
+    failed = EndingLink(grpc.StatusCode.INTERNAL, "an internal error, logged under 7f")
+    assert (await end_of([failed])).code is grpc.StatusCode.INTERNAL

@@ -1,0 +1,115 @@
+"""The pure pieces under the streams: cursor, credit, waits, ids."""
+
+import uuid
+
+import pytest
+from grpc import StatusCode
+from hypothesis import given
+from hypothesis import strategies as st
+from stateset.common.v1.position_pb2 import Position
+from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset.order.v1.order_frame_pb2 import EventBatch
+from stateset_client import GapError, StateSetError
+from stateset_client.credit import CreditWindow
+from stateset_client.cursor import Cursor
+from stateset_client.ids import new_request_id
+from stateset_client.retry import Backoff, may_retry
+
+
+def run(first_seq: int, last_seq: int) -> EventBatch:
+    return EventBatch(shard=1, first_seq=first_seq, last_seq=last_seq, events=[OrderEvent(seq=first_seq)])
+
+
+def cursor(*, filtered: bool = False) -> Cursor:
+    return Cursor(Position(log_epoch="log", next_seq=[7, 3]), [0, 1], filtered=filtered)
+
+
+def test_a_batch_that_is_due_moves_its_shard_alone() -> None:
+    here = cursor()
+    batch = here.advance(run(3, 5), delivery_epoch=2)
+    assert (batch.first_seq, batch.last_seq, batch.delivery_epoch) == (3, 5, 2)
+    assert batch.position == here.position == Position(log_epoch="log", next_seq=[7, 6])
+
+
+@pytest.mark.parametrize("first_seq", [1, 2, 4, 9])
+def test_a_batch_that_is_not_due_is_a_gap_and_moves_nothing(first_seq: int) -> None:
+    here = cursor()
+    with pytest.raises(GapError):
+        here.advance(run(first_seq, first_seq), delivery_epoch=1)
+    assert here.position.next_seq == [7, 3]
+
+
+def test_progress_past_what_was_sent_is_a_gap_unless_it_was_filtered_out() -> None:
+    at = Position(log_epoch="log", next_seq=[7, 9])
+    with pytest.raises(GapError):
+        list(cursor().cover(at, 1))
+    here = cursor(filtered=True)
+    (batch,) = here.cover(at, 1)
+    assert (batch.shard, batch.first_seq, batch.last_seq, len(batch.events)) == (1, 3, 8, 0)
+    assert here.position.next_seq == [7, 9]
+
+
+def test_progress_of_shards_that_are_not_read_says_nothing() -> None:
+    here = Cursor(Position(log_epoch="log", next_seq=[0, 3]), [1], filtered=False)
+    assert list(here.cover(Position(log_epoch="log", next_seq=[50, 3]), 1)) == []
+
+
+def test_a_stream_that_is_reopened_elsewhere_is_a_gap() -> None:
+    cursor().check_reopened(Position(next_seq=[7, 3]))
+    with pytest.raises(GapError):
+        cursor().check_reopened(Position(next_seq=[8, 3]))
+
+
+@given(st.lists(st.integers(min_value=1, max_value=40), max_size=60))
+def test_what_is_granted_and_what_is_held_never_exceed_the_window(sizes: list[int]) -> None:
+    window = CreditWindow(100, 10_000)
+    available = window.opening().events
+    for size in sizes:
+        sent = min(size, available)
+        available -= sent
+        window.receive(sent, sent)
+        assert available + window.held_events <= 100
+        window.consume(sent, sent)
+        credit = window.grant()
+        available += credit.events if credit else 0
+        assert available + window.held_events <= 100
+        assert available > 0
+
+
+def test_a_new_stream_is_granted_what_the_waiting_events_leave() -> None:
+    window = CreditWindow(100, 1_000)
+    window.opening()
+    window.receive(30, 400)
+    assert (window.opening().events, window.opening().bytes) == (70, 600)
+    window.receive(90, 900)
+    assert (window.opening().events, window.opening().bytes) == (1, 1)
+
+
+def test_waits_grow_to_a_ceiling_and_never_undercut_what_the_peer_said() -> None:
+    backoff = Backoff()
+    assert all(0 <= backoff.next_seconds() <= 2 for _ in range(50))
+    assert backoff.next_seconds(3.0) >= 3.0
+    backoff.reset()
+    assert backoff.next_seconds() <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("code", "retry_after_seconds", "expected"),
+    [
+        (StatusCode.UNAVAILABLE, None, True),
+        (StatusCode.RESOURCE_EXHAUSTED, 0.5, True),
+        (StatusCode.RESOURCE_EXHAUSTED, None, False),
+        (StatusCode.DEADLINE_EXCEEDED, None, False),
+        (StatusCode.INTERNAL, None, False),
+    ],
+)
+def test_only_what_the_contract_calls_safe_is_repeated(
+    code: StatusCode, retry_after_seconds: float | None, *, expected: bool
+) -> None:
+    assert may_retry(StateSetError("", code=code, retry_after_seconds=retry_after_seconds)) is expected
+
+
+def test_request_ids_are_uuid7_and_differ() -> None:
+    ids = {new_request_id() for _ in range(1_000)}
+    assert len(ids) == 1_000
+    assert {uuid.UUID(each).version for each in ids} == {7}

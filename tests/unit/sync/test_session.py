@@ -1,0 +1,158 @@
+"""What one stream says beside its events."""
+
+import pytest
+
+from infra.kernel.position import Position
+from sync.adapters.wire import pieces_to_wire
+from sync.domain.errors import AckRefusedError, LogHoleError
+from sync.domain.fanout import Fanout, Frame, Selection
+from sync.domain.frames import (
+    AckResult,
+    AckThrough,
+    ControlFrame,
+    GoAway,
+    Grant,
+    Heartbeat,
+    Opened,
+    Phase,
+    PhaseChange,
+    Progress,
+)
+from sync.domain.ring import Ring, Segment
+from sync.domain.session import Session, Terms
+from sync.domain.subscription import AckOutcome, AckStatus
+from tests.harness.sync_log import EPOCH, LogMaker
+
+
+class Bench:
+    """One shard, one session."""
+
+    def __init__(self, *, credit: Grant | None = None) -> None:
+        self.log = LogMaker(1)
+        self.fanout = Fanout(Ring((1,), ring_bytes_max=1 << 20), pieces_to_wire)
+        terms = Terms(
+            log_epoch=EPOCH,
+            selection=Selection(shards=(0,)),
+            next_seqs=(1,),
+            delivery_epoch=7,
+            credit=credit,
+            heartbeat_seconds=5,
+            batch_events_max=500,
+        )
+        self.session = Session(terms, self.fanout, now=0)
+
+    def publish(self, number: int) -> None:
+        self.fanout.ring.append(self.log.groups(number))
+        self.session.offer()
+
+    def read(self, now: float = 0, as_of_us: int = 0) -> list[ControlFrame | Frame]:
+        return list(iter(lambda: self.session.next_frame(now, as_of_us), None))
+
+
+def at(next_seq: int) -> Position:
+    return Position(log_epoch=EPOCH, next_seq=(next_seq,))
+
+
+def test_a_stream_opens_then_catches_up_then_is_live() -> None:
+    bench = Bench()
+    bench.publish(3)
+    opened, catching_up, events, live, progress = bench.read(as_of_us=9)
+    assert Opened(position=at(1), delivery_epoch=7, heartbeat_seconds=5, shards=(0,)) == opened
+    assert PhaseChange(phase=Phase.CATCHING_UP) == catching_up
+    assert isinstance(events, Frame)
+    assert PhaseChange(phase=Phase.LIVE) == live
+    assert Progress(at=at(4), as_of_us=9) == progress
+
+
+def test_every_heartbeat_interval_brings_progress_and_a_numbered_heartbeat() -> None:
+    bench = Bench()
+    bench.read()
+    assert bench.read(now=4.9) == []
+    assert [Progress(at=at(1), as_of_us=3), Heartbeat(heartbeat_seq=1)] == bench.read(now=5, as_of_us=3)
+    assert bench.read(now=9.9) == []
+    assert [Progress(at=at(1), as_of_us=4), Heartbeat(heartbeat_seq=2)] == bench.read(now=10, as_of_us=4)
+
+
+def test_a_stream_that_is_behind_claims_no_more_than_it_was_sent() -> None:
+    bench = Bench(credit=Grant(events=1, bytes=1 << 20))
+    bench.read(as_of_us=3)
+    bench.publish(5)
+    events, behind = bench.read(as_of_us=4)
+    assert isinstance(events, Frame)
+    assert PhaseChange(phase=Phase.BEHIND) == behind
+    assert [Progress(at=at(2), as_of_us=3), Heartbeat(heartbeat_seq=1)] == bench.read(now=5, as_of_us=9)
+
+
+def test_an_ack_is_answered_only_once_it_is_durable() -> None:
+    bench = Bench()
+    bench.publish(5)
+    bench.read()
+    assert bench.session.check_ack(AckThrough(ack_id="a", through=at(4))) == {0: 4}
+    assert bench.read() == []
+    bench.session.acked("a", AckOutcome(status=AckStatus.COMMITTED, floors={0: 4}))
+    assert [AckResult(ack_id="a", status=AckStatus.COMMITTED, floor=at(4))] == bench.read()
+
+
+def test_an_ack_cannot_say_more_than_was_sent() -> None:
+    bench = Bench()
+    bench.publish(5)
+    with pytest.raises(AckRefusedError):
+        bench.session.check_ack(AckThrough(ack_id="a", through=at(2)))
+
+
+def test_a_closed_stream_ends_after_its_acks_and_sends_no_more_events() -> None:
+    bench = Bench()
+    bench.publish(5)
+    bench.read()
+    bench.session.check_ack(AckThrough(ack_id="a", through=at(6)))
+    bench.session.close()
+    bench.publish(5)
+    assert bench.read() == []
+    assert not bench.session.ended
+    bench.session.acked("a", AckOutcome(status=AckStatus.COMMITTED, floors={0: 6}))
+    assert [type(frame).__name__ for frame in bench.read()] == ["AckResult"]
+    assert bench.session.ended
+
+
+def test_a_drained_stream_says_where_it_stands_as_its_last_word() -> None:
+    bench = Bench()
+    bench.publish(5)
+    bench.read()
+    bench.session.drain()
+    (last,) = bench.read()
+    assert isinstance(last, GoAway)
+    assert at(6) == last.position
+    assert bench.session.ended
+
+
+def test_replacing_credit_forgets_what_was_left() -> None:
+    bench = Bench(credit=Grant(events=100, bytes=1 << 20))
+    bench.session.grant(Grant(events=2, bytes=1 << 20, replace=True))
+    bench.publish(5)
+    assert [frame.events for frame in bench.read() if isinstance(frame, Frame)] == [2]
+
+
+def test_a_batch_that_does_not_come_next_is_a_hole() -> None:
+    bench = Bench()
+    batches = bench.log.groups(3)
+    with pytest.raises(LogHoleError):
+        bench.session.feed(batches[1])
+
+
+def test_a_group_is_shown_only_when_it_is_whole() -> None:
+    group = LogMaker(1).group(size=3)
+    segment = Segment(0, 1)
+    segment.append(group.events[:2])
+    assert segment.next_seq == 1
+    segment.append(group.events[2:])
+    assert segment.next_seq == 4
+
+
+def test_a_ring_keeps_its_limit_and_says_what_it_has_left() -> None:
+    log = LogMaker(1)
+    ring = Ring((1,), ring_bytes_max=2_000)
+    for _ in range(100):
+        ring.append([log.group()])
+        assert ring.size <= 2_000
+    assert ring.next_seqs == (101,)
+    assert 1 < ring.first_seqs[0] < 101
