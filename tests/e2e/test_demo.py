@@ -77,7 +77,7 @@ async def test_ctrl_c_ends_the_demo_with_a_line_and_nothing_left(data_dir: Path)
         process = running.process
         children = children_of(process.pid)
         process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             _, err = await process.communicate()
 
     assert process.returncode == 1

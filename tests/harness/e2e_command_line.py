@@ -60,7 +60,7 @@ async def started(arguments: tuple[str, ...], *, until: str) -> AsyncIterator[St
     process = await _start(arguments, {})
     children: list[int] = []
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             said = await _said(process, until)
         children = children_of(process.pid)
         yield Started(process=process, said=said)

@@ -54,7 +54,7 @@ async def order_service(folder: Path, **settings: Any) -> AsyncIterator[OrderSer
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(serve(OrderSettings(grpc_address=address, admin_address=admin, **given), stop))
         async with open_channel(address) as channel:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await channel.channel_ready()
             try:
                 yield OrderService(

@@ -1,5 +1,6 @@
 """A log of real events in SQLite, and relays over it, each with a holder's name of its own."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -70,7 +71,16 @@ class RelayedLog:
         """The seqs on the topic, by partition."""
         return seqs_of(read_topic(self.kafka.servers, topic or self.events, SHARDS, committed=committed))
 
-    async def until_published(self, within_seconds: float = 20) -> None:
+    async def until_sent(self, within_seconds: float = 60) -> None:
+        """Waits until the records of the whole log are at the broker, committed or not."""
+        expected = await self.expected()
+
+        async def done() -> bool:
+            return await asyncio.to_thread(self.published, self.state, committed=False) == expected
+
+        await eventually_async(done, within_seconds=within_seconds)
+
+    async def until_published(self, within_seconds: float = 60) -> None:
         """Waits until committed records go as far as the log does."""
 
         async def done() -> bool:

@@ -56,6 +56,6 @@ async def _drained(process: asyncio.subprocess.Process) -> None:
 async def connected(address: str) -> AsyncIterator[grpc.aio.Channel]:
     """A channel that is ready."""
     async with grpc.aio.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 200)]) as channel:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await channel.channel_ready()
         yield channel

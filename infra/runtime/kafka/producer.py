@@ -1,6 +1,7 @@
 """A transactional producer. Its records count once they are committed; until then a successor can take them back."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -98,12 +99,9 @@ class TransactionalProducer:
             BrokerError: It did not take them in time.
         """
         deadline = time.monotonic() + _COMMIT_SECONDS
-        try:
-            while self._producer.flush(_SLICE_SECONDS):
-                if self._failed is not None or self._closing or time.monotonic() > deadline:
-                    raise self._why(KafkaError(KafkaError._TIMED_OUT), "flushing")  # noqa: SLF001 - its public name
-        except KafkaException as error:
-            raise self._why(error, "flushing") from error
+        while self._reported(self._producer.flush, _SLICE_SECONDS, "flushing"):
+            if self._failed is not None or self._closing or time.monotonic() > deadline:
+                raise self._why(KafkaError(KafkaError._TIMED_OUT), "flushing")  # noqa: SLF001 - its public name
 
     def commit(self) -> None:
         """Makes every record since `begin` durable and visible to readers of committed records: all, or none.
@@ -139,18 +137,32 @@ class TransactionalProducer:
 
     def close(self) -> None:
         """Throws away what is queued, and what is open stays open until a successor undoes it."""
-        with suppress(KafkaException):  # one that was fenced says so once more
+        with suppress(KafkaException, BrokerError):  # one that was fenced says so once more
             self._producer.purge(blocking=False)
-            self._producer.poll(0)
+            self._reported(self._producer.poll, 0, "closing")
 
     def _make_room(self) -> None:
         """Returns when the queue is shorter, as far as this can be known: `produce` is the judge."""
         deadline = time.monotonic() + _ROOM_SECONDS
         before = len(self._producer)
         while len(self._producer) >= before and not self._closing:
-            self._producer.poll(0.01)
+            self._reported(self._producer.poll, 0.01, "producing")
             if self._failed is not None or time.monotonic() > deadline:
                 raise self._why(KafkaError(KafkaError._QUEUE_FULL), "producing")  # noqa: SLF001 - its public name
+
+    def _reported(self, call: Callable[[float], int], seconds: float, doing: str) -> int:
+        """A call in which failed records are reported, and a fatal error comes as an exception.
+
+        One that comes while a report is being heard makes a SystemError of it, and is the cause of that.
+        """
+        try:
+            return call(seconds)
+        except KafkaException as error:
+            raise self._why(error, doing) from error
+        except SystemError as error:
+            if not isinstance(error.__cause__, KafkaException):
+                raise
+            raise self._why(error.__cause__, doing) from error
 
     def _go_on_or_raise(self, error: KafkaException, deadline: float, doing: str) -> None:
         """The library's own word decides whether the same call may simply be repeated."""

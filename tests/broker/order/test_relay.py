@@ -83,10 +83,10 @@ async def test_a_predecessor_that_revives_publishes_nothing_and_leaves_nothing(l
     kept = await log.lease().cursors()
     async with log.bus().take_over(kept, [1] * SHARDS) as paused:
         await publish_all(log, paused)
+        await log.until_sent()
         async with log.bus().take_over(kept, [1] * SHARDS) as newer:
             assert newer.next_seqs == [1] * SHARDS
-            await publish_all(log, newer)
-            await newer.commit()
+            await publish_and_commit(log, newer)
             with pytest.raises(LeaseLostError):
                 await paused.commit()
     assert await log.expected() == log.published() == log.published(log.state)
@@ -94,11 +94,26 @@ async def test_a_predecessor_that_revives_publishes_nothing_and_leaves_nothing(l
     assert sum(map(len, uncommitted.values())) > 30  # what was taken back is still there for those who ask for it
 
 
+async def test_a_predecessor_that_revives_with_records_to_send_is_told_that_it_is_late(log: RelayedLog) -> None:
+    await log.place(30)
+    kept = await log.lease().cursors()
+    async with log.bus().take_over(kept, [1] * SHARDS) as paused, log.bus().take_over(kept, [1] * SHARDS) as newer:
+        with pytest.raises(LeaseLostError):
+            await publish_and_commit(log, paused)
+        await publish_and_commit(log, newer)
+    assert await log.expected() == log.published() == log.published(log.state)
+
+
 async def publish_all(log: RelayedLog, publication: Publication) -> None:
     for shard in range(SHARDS):
         events = await log.log.read_events(shard, 1, 1_000)
         if events:
             await publication.publish([events])
+
+
+async def publish_and_commit(log: RelayedLog, publication: Publication) -> None:
+    await publish_all(log, publication)
+    await publication.commit()
 
 
 async def test_records_that_are_undecided_keep_the_relay_from_publishing_behind_them(log: RelayedLog) -> None:
