@@ -45,12 +45,14 @@ class Frame:
         events: How many events it carries.
         size: Bytes of the encoded events that it carries.
         next_seqs: By shard, where a reader stands after it.
+        silent: It passes ranges in which nothing matched, and of which the message does not speak.
     """
 
     message: bytes
     events: int
     size: int
     next_seqs: tuple[int, ...]
+    silent: bool = False
 
 
 class Fanout:
@@ -109,6 +111,7 @@ class Fanout:
             sum(len(piece.chunks) for piece in matching),
             sum(piece.size for piece in matching),
             tuple(after),
+            silent=len(matching) < len(pieces),
         )
 
     def _keep(self, key: tuple[object, ...], frame: Frame, version: int) -> None:

@@ -66,7 +66,7 @@ class Session:
         self._pending_acks = 0
         self._heartbeats = 0
         self._as_of_us = 0
-        self._closing = self._draining = self._ended = False
+        self._closing = self._draining = self._ended = self._silent = False
         self.due = now + terms.heartbeat_seconds
         opened = Opened(
             position=self.position,
@@ -193,23 +193,30 @@ class Session:
     def _exhausted(self) -> bool:
         return self._credit is not None and min(self._credit) <= 0
 
-    def _next_events(self) -> Frame | None:
+    def _next_events(self) -> ControlFrame | Frame | None:
+        """The next frame; before events that follow a range in which nothing matched, the progress that covers it."""
         if self._exhausted:
             return None
-        frame = None
-        if self._fed is not None:
-            limits = self._limits()
-            frame = self._fanout.cut_from([self._fed], self._selection, self._next_seqs, limits)
-            if frame is None or self._fed.next_seq == frame.next_seqs[self._fed.shard]:
-                self._fed = None
-        elif not self._fanout.missing(self._selection, self._next_seqs):
-            frame = self._from_ring()
+        frame = self._due()
+        if frame is not None and frame.message and self._silent:
+            self._silent = False
+            return Progress(at=self.position, as_of_us=self._as_of_us)
+        if self._fed is not None and (frame is None or self._fed.next_seq == frame.next_seqs[self._fed.shard]):
+            self._fed = None
         if frame is not None:
             self._next_seqs = frame.next_seqs
+            self._silent |= frame.silent
             if self._credit is not None:
                 self._credit[0] -= frame.events
                 self._credit[1] -= frame.size
         return frame
+
+    def _due(self) -> Frame | None:
+        if self._fed is not None:
+            return self._fanout.cut_from([self._fed], self._selection, self._next_seqs, self._limits())
+        if self._fanout.missing(self._selection, self._next_seqs):
+            return None
+        return self._from_ring()
 
     def _from_ring(self) -> Frame | None:
         frame = self._fanout.shared(self._selection, self._next_seqs, self._terms.batch_events_max)
@@ -252,6 +259,7 @@ class Session:
         # What the server covers, the stream covers only where it stands at the server's head.
         if not self._fanout.has_more(self._selection, self._next_seqs):
             self._as_of_us = as_of_us
+        self._silent = False
         self._outbox.append(Progress(at=self.position, as_of_us=self._as_of_us))
 
     def _try_to_end(self) -> None:

@@ -85,8 +85,10 @@ class Stream:
         self.frames.append(frame)
         if frame.WhichOneof("frame") == "opened":
             self.next_seqs = dict(enumerate(frame.opened.position.next_seq))
+        for shard, seq in enumerate(frame.progress.at.next_seq):
+            self.next_seqs[shard] = seq
         for batch in frame.events.batches:
-            assert self.next_seqs[batch.shard] == batch.first_seq or batch.first_seq > self.next_seqs[batch.shard]
+            assert self.next_seqs[batch.shard] == batch.first_seq, "a range was passed over in silence"
             self.next_seqs[batch.shard] = batch.last_seq + 1
             self.events += batch.events
         return frame

@@ -1,12 +1,12 @@
 """Sessions over one ring: whatever is published, granted and filtered, each gets exactly what is its own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stateset.order.v1 import order_event_pb2
+from stateset.order.v1 import order_event_pb2, order_frame_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import matches, parse
@@ -29,6 +29,7 @@ class Reader:
 
     session: Session
     feed_from: LogMaker
+    due: list[int] = field(default_factory=lambda: [1] * SHARDS)
     seqs: dict[int, list[int]] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
@@ -42,11 +43,15 @@ class Reader:
                 self.phases.append(frame.phase)
             elif isinstance(frame, Progress):
                 assert frame.at == self.session.position
+                self.due = list(frame.at.next_seq)
             elif frame is None and not self._fed():
                 return
 
     def _take(self, frame: Frame) -> None:
         self.frames.append(frame)
+        for batch in batches_of(frame):
+            assert self.due[batch.shard] == batch.first_seq, "a range was passed over in silence"
+            self.due[batch.shard] = batch.last_seq + 1
         events = list(events_of(frame))
         assert len(events) == frame.events
         assert sum(event.ByteSize() for event in events) == frame.size
@@ -69,8 +74,12 @@ class Reader:
         return False
 
 
+def batches_of(frame: Frame) -> Sequence[order_frame_pb2.EventBatch]:
+    return sync_service_pb2.SubscribeResponse.FromString(frame.message).frame.events.batches
+
+
 def events_of(frame: Frame) -> Iterator[order_event_pb2.OrderEvent]:
-    for batch in sync_service_pb2.SubscribeResponse.FromString(frame.message).frame.events.batches:
+    for batch in batches_of(frame):
         yield from batch.events
 
 

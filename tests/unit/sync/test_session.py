@@ -2,8 +2,9 @@
 
 import pytest
 
+from infra.kernel.filter import parse
 from infra.kernel.position import Position
-from sync.adapters.wire import pieces_to_wire
+from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
 from sync.domain.errors import AckRefusedError, LogHoleError
 from sync.domain.fanout import Fanout, Frame, Selection
 from sync.domain.frames import (
@@ -23,16 +24,18 @@ from sync.domain.session import Session, Terms
 from sync.domain.subscription import AckOutcome, AckStatus
 from tests.harness.sync_log import EPOCH, LogMaker
 
+ONE_CUSTOMER = "customer_id = c-1"
+
 
 class Bench:
     """One shard, one session."""
 
-    def __init__(self, *, credit: Grant | None = None) -> None:
+    def __init__(self, *, credit: Grant | None = None, filter_text: str = "") -> None:
         self.log = LogMaker(1)
         self.fanout = Fanout(Ring((1,), ring_bytes_max=1 << 20), pieces_to_wire)
         terms = Terms(
             log_epoch=EPOCH,
-            selection=Selection(shards=(0,)),
+            selection=Selection.of((0,), parse(filter_text, EVENT_FIELDS)),
             next_seqs=(1,),
             delivery_epoch=7,
             credit=credit,
@@ -41,16 +44,17 @@ class Bench:
         )
         self.session = Session(terms, self.fanout, now=0)
 
-    def publish(self, number: int) -> None:
-        self.fanout.ring.append(self.log.groups(number))
+    def publish(self, number: int, *, customer_id: str = "c-1") -> None:
+        self.fanout.ring.append([self.log.group(customer_id=customer_id) for _ in range(number)])
         self.session.offer()
 
     def read(self, now: float = 0, as_of_us: int = 0) -> list[ControlFrame | Frame]:
         return list(iter(lambda: self.session.next_frame(now, as_of_us), None))
 
 
-def at(next_seq: int) -> Position:
-    return Position(log_epoch=EPOCH, next_seq=(next_seq,))
+def at(next_seq: int, filter_text: str = "") -> Position:
+    selection = Selection.of((0,), parse(filter_text, EVENT_FIELDS))
+    return Position(log_epoch=EPOCH, next_seq=(next_seq,), filter_hash=selection.filter_hash)
 
 
 def test_a_stream_opens_then_catches_up_then_is_live() -> None:
@@ -81,6 +85,22 @@ def test_a_stream_that_is_behind_claims_no_more_than_it_was_sent() -> None:
     assert isinstance(events, Frame)
     assert PhaseChange(phase=Phase.BEHIND) == behind
     assert [Progress(at=at(2), as_of_us=3), Heartbeat(heartbeat_seq=1)] == bench.read(now=5, as_of_us=9)
+
+
+def test_a_range_in_which_nothing_matched_is_covered_before_the_events_that_follow_it() -> None:
+    bench = Bench(filter_text=ONE_CUSTOMER)
+    bench.read(as_of_us=3)
+    bench.publish(2, customer_id="c-2")
+    silence = bench.read()
+    assert [frame.message for frame in silence if isinstance(frame, Frame)] == [b""]
+    bench.publish(1)
+    progress, events = bench.read(as_of_us=9)
+    assert Progress(at=at(3, ONE_CUSTOMER), as_of_us=3) == progress
+    assert isinstance(events, Frame)
+    assert events.events == 1
+    bench.publish(1)
+    [following] = bench.read()
+    assert isinstance(following, Frame)
 
 
 def test_an_ack_is_answered_only_once_it_is_durable() -> None:
