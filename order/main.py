@@ -16,6 +16,7 @@ from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
 from infra.runtime.sql import open_database
 from order.adapters.grpc_fulfillment import FulfillmentServicer
+from order.adapters.grpc_ingest import OrderIngest
 from order.adapters.grpc_reads import OrderReads
 from order.adapters.grpc_records import RecordReads
 from order.adapters.grpc_results import CommandResults
@@ -76,8 +77,9 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         streams = EventStreams(log, heads, clock, draining)
         await stack.enter_async_context(streams.running())
         records = RecordReads(SqlRecords(database), queries)
+        ingest, reads, results = OrderIngest(writer), OrderReads(queries), CommandResults(log, clock)
         services = [
-            Service(_ORDER, OrderServicer(commands, OrderReads(queries), CommandResults(log, clock), streams)),
+            Service(_ORDER, OrderServicer(commands, ingest, reads, results, streams)),
             Service(_FULFILLMENT, FulfillmentServicer(commands, records)),
             Service(_RETURNS, ReturnServicer(commands, records)),
             Service(_LOG, LogServicer(log, lease, queries, clock)),

@@ -1,4 +1,4 @@
-"""The Order Service's unary RPCs: message in, handler, message out."""
+"""The Order Service's RPCs: message in, handler, message out."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least
 from infra.runtime.grpc.status import EncodedRefusalError
 from infra.runtime.grpc.wire import position_to_wire, timestamp_to_wire
+from order.adapters.grpc_ingest import OrderIngest
 from order.adapters.grpc_reads import OrderReads
 from order.adapters.grpc_results import CommandResults
 from order.adapters.grpc_streams import EventStreams
@@ -46,8 +47,16 @@ class Commands:
 class OrderServicer:
     """`stateset.order.v1.OrderService`."""
 
-    def __init__(self, commands: Commands, reads: OrderReads, results: CommandResults, streams: EventStreams) -> None:
+    def __init__(
+        self,
+        commands: Commands,
+        ingest: OrderIngest,
+        reads: OrderReads,
+        results: CommandResults,
+        streams: EventStreams,
+    ) -> None:
         self._commands = commands
+        self.IngestOrders = ingest.IngestOrders
         self.GetOrder = reads.GetOrder
         self.BatchGetOrders = reads.BatchGetOrders
         self.ListOrders = reads.ListOrders

@@ -88,6 +88,7 @@ class Writer:
         self._policy = policy
         self._queue: deque[_Waiting] = deque()
         self._enough = asyncio.Event()
+        self._taken = asyncio.Event()
         self._wanted = 1
         self._expected = 0.0
         self._closing = False
@@ -109,11 +110,23 @@ class Writer:
         Raises:
             OverloadedError: Too many commands wait, or have waited for too long; nothing was done.
         """
-        if self._queue and (
+        if self._is_full():
+            raise OverloadedError(f"{len(self._queue)} commands are waiting; nothing was done")
+
+    async def room(self) -> None:
+        """Waits while as many commands wait as are committed together, or nobody may join them.
+
+        For those who have many commands and can wait with them: they keep the writer busy and the queue open to others.
+        """
+        while self._is_full() or len(self._queue) >= self._limits.group_commands_max:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def _is_full(self) -> bool:
+        return bool(self._queue) and (
             len(self._queue) >= self._limits.queue_commands_max
             or self._clock.monotonic() - self._queue[0].since > self._limits.queue_seconds_max
-        ):
-            raise OverloadedError(f"{len(self._queue)} commands are waiting; nothing was done")
+        )
 
     async def submit(self, submission: Submission) -> Reply:
         """The answer to the command, once it is durable.
@@ -126,12 +139,22 @@ class Writer:
             DeadlineTooShortError: Its turn came too late; nothing was done.
             StoreUnavailableError: The database cannot be used.
         """
+        return await self.enqueue(submission)
+
+    def enqueue(self, submission: Submission) -> "asyncio.Future[Reply]":
+        """The answer to come, for a caller with many commands, who would need a task for each to `submit` them.
+
+        It ends as `submit` does. Cancelling it takes back a command that still waits.
+
+        Raises:
+            OverloadedError: Too many commands wait, or have waited for too long; nothing was done.
+        """
         self.admit()
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(submission, future, self._clock.monotonic()))
         if len(self._queue) >= self._wanted:
             self._enough.set()
-        return await future
+        return future
 
     async def _run(self) -> None:
         while self._queue or not self._closing:
@@ -170,6 +193,7 @@ class Writer:
                 continue
             bytes_left -= waiting.submission.size_bytes
             group.append(waiting)
+        self._taken.set()
         return group
 
     async def _commit(self, group: list[_Waiting]) -> None:

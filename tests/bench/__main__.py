@@ -14,6 +14,7 @@ from tests.bench.effort import Effort
 from tests.bench.fanout import fanout
 from tests.bench.get_order import get_order
 from tests.bench.ingest import ingest
+from tests.bench.ingest_orders import ingest_orders
 from tests.bench.list_orders import list_orders
 from tests.bench.overload import overload
 from tests.bench.place_order import place_order_postgres, place_order_sqlite
@@ -42,6 +43,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "fanout": fanout,
     "relay": relay,
     "ingest": ingest,
+    "ingest_orders": ingest_orders,
     "commit_to_live": direct,
     "commit_to_live_kafka": by_kafka,
 }
@@ -60,6 +62,7 @@ def main() -> int:
         backlog_events=arguments.backlog_events,
         live_seconds=arguments.live_seconds,
         listed_orders=arguments.listed_orders,
+        loaded_orders=arguments.loaded_orders,
     )
     console = Console(width=120)
     outcomes: dict[str, Outcome] = {}
@@ -97,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--listed-orders", type=int, default=default.listed_orders, help="how many orders there are to be listed"
+    )
+    parser.add_argument(
+        "--loaded-orders", type=int, default=default.loaded_orders, help="how many orders are placed by streams of many"
     )
     return parser
 

@@ -13,6 +13,7 @@ class Effort:
         backlog_events: What the log holds before something has to catch up with it.
         live_seconds: How long a latency is watched.
         listed_orders: What the order database holds while pages of it are listed.
+        loaded_orders: How many orders are placed by streams of many.
     """
 
     rounds: int = 8
@@ -20,3 +21,4 @@ class Effort:
     backlog_events: int = 200_000
     live_seconds: float = 10.0
     listed_orders: int = 1_000_000
+    loaded_orders: int = 100_000

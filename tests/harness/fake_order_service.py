@@ -15,36 +15,60 @@ from stateset.order.v1.order_pb2 import Order
 
 
 class Answer:
-    """A status, with its details, to answer one call with."""
+    """A status, with its details, to answer one call or one order with."""
 
     def __init__(self, code: grpc.StatusCode, *details: Message, message: str = "said the test") -> None:
         self.code = code
         self.message = message
         self._details = details
 
-    async def abort(self, context: Any) -> None:  # noqa: ANN401 - gRPC's
+    @property
+    def status(self) -> status_pb2.Status:
         status = status_pb2.Status(code=self.code.value[0], message=self.message)
         for detail in self._details:
             packed = AnyMessage()
             packed.Pack(detail)
             status.details.append(packed)
-        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        return status
+
+    async def abort(self, context: Any) -> None:  # noqa: ANN401 - gRPC's
+        context.set_trailing_metadata((("grpc-status-details-bin", self.status.SerializeToString()),))
         await context.abort(self.code, self.message)
 
 
 class FakeOrder:
-    """Places every order, after the refusals that are in line; lists 120 orders."""
+    """Places every order, after the refusals that are in line for calls or for one order; lists 120 orders."""
 
     def __init__(self) -> None:
         self.address = ""
         self.refusals: deque[Answer] = deque()
+        self.refusals_of: dict[str, Answer] = {}
         self.requests: list[orders.PlaceOrderRequest] = []
+        self.streams: list[list[str]] = []
 
     async def place(self, request: orders.PlaceOrderRequest, context: Any) -> orders.PlaceOrderResponse:  # noqa: ANN401 - gRPC's
         self.requests.append(request)
         if self.refusals:
             await self.refusals.popleft().abort(context)
         return orders.PlaceOrderResponse(order=Order(order_id=request.order_id or "o-1", version=1))
+
+    async def ingest(
+        self,
+        requests: AsyncIterator[orders.IngestOrdersRequest],
+        context: Any,  # noqa: ANN401 - gRPC's
+    ) -> orders.IngestOrdersResponse:
+        sent = [order async for request in requests for order in request.orders]
+        self.streams.append([each.request_id for each in sent])
+        if self.refusals:
+            await self.refusals.popleft().abort(context)
+        return orders.IngestOrdersResponse(results=map(self._result, sent))
+
+    def _result(self, order: orders.PlaceOrderRequest) -> orders.IngestOrderResult:
+        refusal = self.refusals_of.pop(order.request_id, None)
+        if refusal is not None:
+            return orders.IngestOrderResult(request_id=order.request_id, refusal=refusal.status)
+        placed = orders.IngestedOrder(order_id=f"order-{order.request_id}", version=1)
+        return orders.IngestOrderResult(request_id=order.request_id, placed=placed)
 
     async def list(self, request: orders.ListOrdersRequest, _context: Any) -> orders.ListOrdersResponse:  # noqa: ANN401 - gRPC's
         first = int(request.page_token or 0)
@@ -68,6 +92,11 @@ async def open_fake_order() -> AsyncIterator[FakeOrder]:
                         fake.place,
                         request_deserializer=orders.PlaceOrderRequest.FromString,
                         response_serializer=orders.PlaceOrderResponse.SerializeToString,
+                    ),
+                    "IngestOrders": grpc.stream_unary_rpc_method_handler(
+                        fake.ingest,
+                        request_deserializer=orders.IngestOrdersRequest.FromString,
+                        response_serializer=orders.IngestOrdersResponse.SerializeToString,
                     ),
                     "ListOrders": grpc.unary_unary_rpc_method_handler(
                         fake.list,

@@ -16,9 +16,11 @@ STOP_SECONDS = 15.0
 
 
 @asynccontextmanager
-async def running(program: str, folder: Path, address: str, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A service on `address` with its database in `folder`; it is stopped at the end, by force if it must be."""
-    arguments = ("--database", f"sqlite:///{folder}/{program}.db", "--grpc-address", address)
+async def running(
+    program: str, folder: Path, address: str, *options: str, database: str = ""
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A service on `address` with its database in `folder`, or the one given; stopped in the end."""
+    arguments = ("--database", database or f"sqlite:///{folder}/{program}.db", "--grpc-address", address)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

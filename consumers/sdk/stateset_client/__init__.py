@@ -41,6 +41,7 @@ from stateset_client.errors import (
     Violation,
 )
 from stateset_client.inbox import Arrivals
+from stateset_client.ingest import Ingested
 from stateset_client.order_client import OrderClient
 from stateset_client.projection import Checkpoint, CheckpointStore, Move, Projection
 from stateset_client.subscription import EARLIEST, LATEST, STORED, EventStream, Subscription
@@ -62,6 +63,7 @@ __all__ = [
     "FencedError",
     "GapError",
     "IdConflictError",
+    "Ingested",
     "InvalidRequestError",
     "LogEpochChangedError",
     "Move",

@@ -250,21 +250,31 @@ _BY_CODE: Final[Mapping[grpc.StatusCode, type[StateSetError]]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: OverloadedError,
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequestError,
 }
+_CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def error_of(error: grpc.aio.AioRpcError) -> StateSetError:
     """The typed error that a failed call stands for."""
+    return _typed(error.code(), error.details() or "", _status(error))
+
+
+def error_of_status(status: status_pb2.Status) -> StateSetError:
+    """The typed error that a status in a reply stands for."""
+    return _typed(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status)
+
+
+def _typed(code: grpc.StatusCode, message: str, status: status_pb2.Status) -> StateSetError:
     info = error_details_pb2.ErrorInfo()
     bad = error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()
     told_to_wait = False
-    for detail in _status(error).details:
+    for detail in status.details:
         told_to_wait |= detail.Unpack(retry)
         _ = detail.Unpack(info) or detail.Unpack(bad)
-    kind = BY_REASON.get(info.reason) or _BY_CODE.get(error.code(), StateSetError)
+    kind = BY_REASON.get(info.reason) or _BY_CODE.get(code, StateSetError)
     return kind(
-        error.details() or "",
-        code=error.code(),
+        message,
+        code=code,
         reason=info.reason,
         metadata=info.metadata,
         violations=[Violation(each.field, each.description) for each in bad.field_violations],

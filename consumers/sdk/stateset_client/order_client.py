@@ -1,7 +1,7 @@
-"""The Order Service's unary RPCs: every call has a deadline, every command is safe to repeat."""
+"""The Order Service's RPCs: every call has a deadline, every command is safe to repeat."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
 from typing import Final, Self, TypeVar
 
 import grpc.aio
@@ -18,6 +18,7 @@ from stateset.order.v1.return_service_pb2_grpc import ReturnServiceStub
 
 from stateset_client.channel import open_call_channel
 from stateset_client.ids import new_request_id
+from stateset_client.ingest import Ingested, ingest
 from stateset_client.retry import retrying
 
 TIMEOUT_SECONDS: Final = 10.0
@@ -78,6 +79,20 @@ class OrderClient:
     ) -> orders.PlaceOrderResponse:
         """Places an order."""
         return await _call(self._orders.PlaceOrder, _with_request_id(request), timeout_seconds)
+
+    async def ingest_orders(
+        self, requests: Iterable[orders.PlaceOrderRequest], *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> AsyncGenerator[Ingested]:
+        """Places any number of orders, several thousand under way at once; each one's answer, in their sequence.
+
+        A refused order's answer has an `error` and stops no other. The timeout is for every 1,000 of them. If it
+        raises, or this process dies, send the same orders under the same request ids again: what was placed is told
+        again. Whoever stops early closes it (`contextlib.aclosing`), and what is under way ends.
+        """
+        named = map(_with_request_id, requests)
+        async with aclosing(ingest(self._orders.IngestOrders, named, timeout_seconds)) as answers:
+            async for ingested in answers:
+                yield ingested
 
     async def accept_order(
         self, request: orders.AcceptOrderRequest, *, timeout_seconds: float = TIMEOUT_SECONDS

@@ -54,8 +54,8 @@ async def retrying(attempt: Callable[[float], Awaitable[Reply]], budget_seconds:
     while True:
         try:
             return await attempt(max(0.0, deadline - time.monotonic()))
-        except grpc.aio.AioRpcError as failure:
-            error = error_of(failure)
+        except (grpc.aio.AioRpcError, StateSetError) as failure:
+            error = failure if isinstance(failure, StateSetError) else error_of(failure)
             wait_seconds = backoff.next_seconds(error.retry_after_seconds)
             if not may_retry(error) or time.monotonic() + wait_seconds >= deadline:
                 raise error from failure

@@ -145,26 +145,33 @@ class Method:
         elif isinstance(error, grpc.aio.AbortError) or not isinstance(error, (Exception, BaseExceptionGroup)):
             raise error
         else:
-            status = self._status(_single(error))
+            status = status_of(_single(error), self._name, self._domain, self._errors)
         code = _CODES[status.code]
         HANDLED.labels(self._name, code.name).inc()
         trailing = context.trailing_metadata() or ()
         context.set_trailing_metadata((*trailing, ("grpc-status-details-bin", status.SerializeToString())))
         await context.abort(code, status.message)
 
-    def _status(self, error: BaseException) -> Status:
-        if isinstance(error, EncodedRefusalError):
-            return Status.FromString(error.status)
-        return to_status(self._refusal(error), self._domain)
 
-    def _refusal(self, error: BaseException) -> Refusal:
-        if isinstance(error, TimeoutError):
-            return Refusal(code=StatusCode.DEADLINE_EXCEEDED, reason="DEADLINE_EXCEEDED", message="out of time")
-        refusal = refusal_of(error, self._errors) if isinstance(error, Exception) else None
-        if refusal is None:
-            _log.error("unforeseen error", method=self._name, exc_info=error)
-            refusal = Refusal(code=StatusCode.INTERNAL, reason="INTERNAL", message="internal error; it was logged")
-        return refusal
+def status_of(error: BaseException, method: str, domain: str, errors: ErrorTable) -> Status:
+    """How a call, or a part of it, is told what it ended with; what nobody has foreseen is logged.
+
+    Args:
+        error: What happened.
+        method: In which method.
+        domain: Who speaks.
+        errors: Everything that is foreseen.
+    """
+    if isinstance(error, EncodedRefusalError):
+        return Status.FromString(error.status)
+    if isinstance(error, TimeoutError):
+        refusal = Refusal(code=StatusCode.DEADLINE_EXCEEDED, reason="DEADLINE_EXCEEDED", message="out of time")
+        return to_status(refusal, domain)
+    foreseen = refusal_of(error, errors) if isinstance(error, Exception) else None
+    if foreseen is None:
+        _log.error("unforeseen error", method=method, exc_info=error)
+        foreseen = Refusal(code=StatusCode.INTERNAL, reason="INTERNAL", message="internal error; it was logged")
+    return to_status(foreseen, domain)
 
 
 def access_of(descriptor: MethodDescriptor) -> Access:

@@ -29,6 +29,12 @@ async def test_place_an_order() -> None:
         assert service.requests[0].customer_id == "ann"
 
 
+async def test_place_very_many_orders() -> None:
+    async with open_fake_order() as service:
+        assert await example("Place very many orders")(service.address, 1_200) == []
+        assert sorted(len(each) for each in service.streams) == [200, 1_000]
+
+
 async def test_follow_the_events() -> None:
     async with FakeSync.start() as sync, asyncio.timeout(10):
         append_orders(sync, 10)
