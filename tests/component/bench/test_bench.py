@@ -180,6 +180,7 @@ def test_what_the_machine_lacks_is_said_last_and_the_other_benches_run(tmp_path:
         (("get_order",), {"get_order_cpu_ratio"}),
         (("list_orders",), {"list_orders_p50_ms", "list_orders_growth"}),
         (("ingest",), {"ingest_events_per_s"}),
+        (("ingest_orders",), {"ingest_orders_per_s"}),
         (("commit_to_live",), {"commit_to_live_p50_ms", "commit_to_live_p99_ms"}),
         (("commit_to_live_kafka",), {"commit_to_live_kafka_p50_ms", "commit_to_live_kafka_p99_ms"}),
     ],
@@ -196,6 +197,8 @@ def test_each_bench_finds_what_it_is_named_for(names: tuple[str, ...], found: se
         "1",
         "--listed-orders",
         "20000",
+        "--loaded-orders",
+        "2000",
     )
     done, entries = bench(tmp_path, *effort, *names)
 
