@@ -15,13 +15,15 @@ from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
 from infra.runtime.sql import open_database
+from order.adapters.commands import Commands
+from order.adapters.grpc_erasures import Erasures
 from order.adapters.grpc_fulfillment import FulfillmentServicer
 from order.adapters.grpc_ingest import OrderIngest
 from order.adapters.grpc_reads import OrderReads
 from order.adapters.grpc_records import RecordReads
 from order.adapters.grpc_results import CommandResults
 from order.adapters.grpc_returns import ReturnServicer
-from order.adapters.grpc_servicer import Commands, LogServicer, OrderServicer
+from order.adapters.grpc_servicer import LogServicer, OrderServicer
 from order.adapters.grpc_status import DOMAIN, ERRORS
 from order.adapters.grpc_streams import EventStreams
 from order.adapters.kafka_publisher import KafkaBus
@@ -77,9 +79,10 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         streams = EventStreams(log, heads, clock, draining)
         await stack.enter_async_context(streams.running())
         records = RecordReads(SqlRecords(database), queries)
-        ingest, reads, results = OrderIngest(writer), OrderReads(queries), CommandResults(log, clock)
+        ingest, erasures = OrderIngest(writer), Erasures(commands, queries, log)
+        reads, results = OrderReads(queries), CommandResults(log, clock)
         services = [
-            Service(_ORDER, OrderServicer(commands, ingest, reads, results, streams)),
+            Service(_ORDER, OrderServicer(commands, ingest, erasures, reads, results, streams)),
             Service(_FULFILLMENT, FulfillmentServicer(commands, records)),
             Service(_RETURNS, ReturnServicer(commands, records)),
             Service(_LOG, LogServicer(log, lease, queries, clock)),

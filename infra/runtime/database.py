@@ -33,3 +33,10 @@ class Database(Protocol):
         Other processes may write at the same time where the database serves several; rows that matter are locked by
         the work itself.
         """
+
+    async def scrub(self) -> None:
+        """Makes what was overwritten or deleted before the call unreadable in the files of an embedded database.
+
+        Rows that were only ever appended, or overwritten with as many bytes, leave nothing. A server keeps old versions
+        of rows by rules of its own: there, this does nothing.
+        """

@@ -61,6 +61,9 @@ class PostgresDatabase:
         """See `Database.write`."""
         return await _to_its_end(self._write(work))
 
+    async def scrub(self) -> None:
+        """See `Database.scrub`: VACUUM, the archived log and the backups are for those who run the server."""
+
     async def _write(self, work: Callable[[Connection], T]) -> T:
         async with self._turn:
             return await _transact(self._engine, work, isolation="read_committed", readonly=False)

@@ -41,27 +41,42 @@ class SqliteDatabase:
         """See `Database.write`. The lock is taken at once: a transaction that reads first could not upgrade."""
         return await self._run(self._writer, work, "BEGIN IMMEDIATE")
 
+    async def scrub(self) -> None:
+        """See `Database.scrub`: pages of before an overwriting are in the write-ahead log until it is emptied."""
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, self._empty_log))
+
     def close(self) -> None:
         """Waits for the running work, then closes every connection."""
         self._writer.shutdown()
         self._readers.shutdown()
         self._engine.dispose()
 
+    def _empty_log(self) -> None:
+        with _told_as_ours(), self._engine.connect() as connection:
+            (busy, *_) = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+        if busy:
+            raise DatabaseLockedError("SQLite cannot empty its write-ahead log: a read has lasted for too long")
+
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], begin: str) -> T:
         future = asyncio.get_running_loop().run_in_executor(threads, self._transact, work, begin)
         return await asyncio.shield(future)
 
     def _transact(self, work: Callable[[Connection], T], begin: str) -> T:
-        try:
-            with self._engine.connect() as connection:
-                connection.exec_driver_sql(begin)
-                result = work(connection)
-                connection.commit()
-                return result
-        except (sqlite3.OperationalError, OperationalError) as error:  # locked, full, unreadable
-            locked = "database is locked" in str(error)
-            kind = DatabaseLockedError if locked else DatabaseUnavailableError
-            raise kind(f"SQLite cannot be used now: {error}") from error
+        with _told_as_ours(), self._engine.connect() as connection:
+            connection.exec_driver_sql(begin)
+            result = work(connection)
+            connection.commit()
+            return result
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.OperationalError, OperationalError) as error:  # locked, full, unreadable
+        locked = "database is locked" in str(error)
+        kind = DatabaseLockedError if locked else DatabaseUnavailableError
+        raise kind(f"SQLite cannot be used now: {error}") from error
 
 
 @asynccontextmanager
@@ -150,6 +165,7 @@ def _engine(path: Path) -> Engine:
             "journal_mode=WAL",
             "synchronous=FULL",
             "foreign_keys=ON",
+            "secure_delete=ON",
             f"busy_timeout={_BUSY_TIMEOUT_MS}",
             f"wal_autocheckpoint={_WAL_PAGES_MAX}",
         ):

@@ -3,8 +3,8 @@
 from stateset.order.v1 import fulfillment_service_pb2
 
 from infra.runtime.grpc.call import Call
+from order.adapters.commands import Commands
 from order.adapters.grpc_records import RecordReads
-from order.adapters.grpc_servicer import Commands
 from order.adapters.wire_records import shipment_to_wire
 from order.domain.records import Shipment
 

@@ -1,7 +1,5 @@
 """The Order Service's RPCs: message in, handler, message out."""
 
-from typing import Any
-
 from google.protobuf.duration_pb2 import Duration
 from stateset.common.v1 import position_pb2
 from stateset.order.v1 import log_service_pb2, order_service_pb2
@@ -9,39 +7,17 @@ from stateset.order.v1 import log_service_pb2, order_service_pb2
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least
-from infra.runtime.grpc.status import EncodedRefusalError
 from infra.runtime.grpc.wire import position_to_wire, timestamp_to_wire
+from order.adapters.commands import Commands
+from order.adapters.grpc_erasures import Erasures
 from order.adapters.grpc_ingest import OrderIngest
 from order.adapters.grpc_reads import OrderReads
 from order.adapters.grpc_results import CommandResults
 from order.adapters.grpc_streams import EventStreams
-from order.adapters.requests import submission
 from order.application.backlog import ShardBacklog, backlog
 from order.application.ports import Log
 from order.application.queries import Queries
 from order.application.relay_ports import Lease
-from order.application.writer import Writer
-
-
-class Commands:
-    """Carries out any command's request."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    async def carry_out(self, method: str, request: Any, call: Call) -> bytes:  # noqa: ANN401 - any command's request
-        """The encoded response; the trailing metadata says when it was given before.
-
-        Raises:
-            EncodedRefusalError: The command is refused, now or when it first came.
-        """
-        self._writer.admit()
-        reply = await self._writer.submit(submission(method, request, call))
-        if reply.replayed:
-            call.set_trailing("replayed", "true")
-        if reply.refused:
-            raise EncodedRefusalError(reply.body)
-        return reply.body
 
 
 class OrderServicer:
@@ -51,12 +27,15 @@ class OrderServicer:
         self,
         commands: Commands,
         ingest: OrderIngest,
+        erasures: Erasures,
         reads: OrderReads,
         results: CommandResults,
         streams: EventStreams,
     ) -> None:
         self._commands = commands
         self.IngestOrders = ingest.IngestOrders
+        self.EraseOrderPersonalData = erasures.EraseOrderPersonalData
+        self.EraseCustomerPersonalData = erasures.EraseCustomerPersonalData
         self.GetOrder = reads.GetOrder
         self.BatchGetOrders = reads.BatchGetOrders
         self.ListOrders = reads.ListOrders

@@ -47,6 +47,7 @@ class MemoryLog:
         self._orders |= writes.orders
         self._records |= writes.records
         self._personal |= writes.personal
+        self._personal = {order_id: body for order_id, body in self._personal.items() if body}
         self._heads |= writes.heads
         for event in writes.events:
             self._events[event.shard].append(event)
@@ -138,6 +139,9 @@ class MemoryLog:
             refuse_more(len(self._epochs), self._subscriptions_max)
         self._epochs[name] = self._epochs.get(name, 0) + 1
         return self._epochs[name], dict(self._floors.setdefault(name, {}))
+
+    async def scrub(self) -> None:
+        """See `Log.scrub`: there is no file."""
 
     async def move_floors(self, name: str, delivery_epoch: int, floors: Mapping[int, int]) -> bool:
         """See `Log.move_floors`."""

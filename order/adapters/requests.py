@@ -16,7 +16,7 @@ from order.adapters.requests_order import ORDER_COMMANDS
 from order.application.ports import RequestKey, Submission
 from order.domain.commands import AmendOrder, Command, PlaceOrder
 
-_REQUEST_ID_MIN: Final = 8
+REQUEST_ID_MIN: Final = 8
 
 
 def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: ANN401 - any command's request
@@ -26,7 +26,7 @@ def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: AN
         InvalidRequestError: Some fields cannot be understood; it names every one.
     """
     checks = Checks()
-    checks.identifier("request_id", request.request_id, least=_REQUEST_ID_MIN)
+    checks.identifier("request_id", request.request_id, least=REQUEST_ID_MIN)
     derived = isinstance(request, order_service_pb2.PlaceOrderRequest) and not request.order_id
     order_id = _derived_id(call.principal, request.request_id) if derived else request.order_id
     checks.identifier("order_id", order_id)
@@ -62,7 +62,7 @@ def request_key(request: order_service_pb2.GetCommandResultRequest, call: Call) 
         InvalidRequestError: No command can have this request id.
     """
     checks = Checks()
-    checks.identifier("request_id", request.request_id, least=_REQUEST_ID_MIN)
+    checks.identifier("request_id", request.request_id, least=REQUEST_ID_MIN)
     if checks.found:
         raise InvalidRequestError(checks.found)
     return call.principal, request.request_id

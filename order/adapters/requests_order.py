@@ -13,6 +13,7 @@ from order.domain.commands import (
     CancelOrder,
     Command,
     ConfirmOrderCancel,
+    EraseOrderPersonalData,
     HoldOrder,
     LineAmendment,
     NewLine,
@@ -182,4 +183,7 @@ ORDER_COMMANDS: Final[Mapping[type[Any], Callable[[Any, str, Checks], Command]]]
     order_service_pb2.ReleaseOrderHoldRequest: _release,
     order_service_pb2.RecordPaymentRequest: _pay,
     order_service_pb2.RecordRefundRequest: _refund,
+    order_service_pb2.EraseOrderPersonalDataRequest: lambda _request, order_id, _checks: EraseOrderPersonalData(
+        order_id=order_id
+    ),
 }

@@ -37,6 +37,7 @@ class Rows(NamedTuple):
     orders: list[tuple[Any, ...]]
     events: Sequence[tuple[Any, ...]]
     records: list[tuple[Any, ...]]
+    personal_before: list[tuple[Any, ...]]
     personal: list[tuple[Any, ...]]
     heads: list[tuple[Any, ...]]
 
@@ -57,7 +58,8 @@ def rows_of(writes: Writes) -> Rows:
         ],
         events=writes.events,
         records=[_record_row(key, record, writes) for key, record in writes.records.items()],
-        personal=list(writes.personal.items()),
+        personal_before=[(order_id,) for order_id in writes.personal],
+        personal=[(order_id, body) for order_id, body in writes.personal.items() if body],
         heads=[(shard, head.next_seq, head.record_time_us) for shard, head in writes.heads.items()],
     )
 
@@ -142,10 +144,8 @@ _SQLITE_WRITES: Final = (
     INSERT INTO order_records (order_id, kind, record_id, content, body) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (order_id, kind, record_id) DO UPDATE SET body = excluded.body
     """,
-    """
-    INSERT INTO order_personal (order_id, body) VALUES (?, ?)
-    ON CONFLICT (order_id) DO UPDATE SET body = excluded.body
-    """,
+    "UPDATE order_personal SET body = zeroblob(length(body)) WHERE order_id = ?",
+    "INSERT INTO order_personal (order_id, body) VALUES (?, ?)",
     "UPDATE shard_heads SET next_seq = ?2, record_time_us = ?3 WHERE shard = ?1",
 )
 
@@ -179,7 +179,7 @@ class PostgresGroup:
             raise DatabaseUnavailableError("a request id was taken by another process at this moment")
 
 
-_WIDTHS: Final = (7, 9, 7, 5, 2, 3)  # columns of each of `Rows`
+_WIDTHS: Final = (7, 9, 7, 5, 1, 2, 3)  # columns of each of `Rows`
 _LOCK_HEADS: Final = (
     "SELECT shard, next_seq, record_time_us FROM shard_heads WHERE shard = ANY($1::int[]) ORDER BY shard FOR UPDATE"
 )
@@ -215,12 +215,13 @@ _WRITE: Final = """
         INSERT INTO order_records (order_id, kind, record_id, content, body)
         SELECT * FROM unnest($24::text[], $25::text[], $26::text[], $27::text[], $28::bytea[])
         ON CONFLICT (order_id, kind, record_id) DO UPDATE SET body = excluded.body
+    ), personal_before AS (
+        DELETE FROM order_personal WHERE order_id = ANY($29::text[])
     ), personal AS (
-        INSERT INTO order_personal (order_id, body) SELECT * FROM unnest($29::text[], $30::bytea[])
-        ON CONFLICT (order_id) DO UPDATE SET body = excluded.body
+        INSERT INTO order_personal (order_id, body) SELECT * FROM unnest($30::text[], $31::bytea[])
     ), heads AS (
         UPDATE shard_heads SET next_seq = moved.next_seq, record_time_us = moved.record_time_us
-        FROM unnest($31::int[], $32::bigint[], $33::bigint[]) AS moved (shard, next_seq, record_time_us)
+        FROM unnest($32::int[], $33::bigint[], $34::bigint[]) AS moved (shard, next_seq, record_time_us)
         WHERE shard_heads.shard = moved.shard
     )
     SELECT count(*) FROM replies

@@ -228,6 +228,11 @@ class SqlLog:
 
         return await self._write(work)
 
+    async def scrub(self) -> None:
+        """See `Log.scrub`."""
+        with _told_as_ours():
+            await self._database.scrub()
+
     async def move_floors(self, name: str, delivery_epoch: int, floors: Mapping[int, int]) -> bool:
         """See `Log.move_floors`. The statement that writes checks the epoch, too."""
 

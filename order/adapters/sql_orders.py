@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from sqlite3 import Cursor
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, func, select, tuple_
+from sqlalchemy import Connection, LargeBinary, Select, and_, func, select, tuple_
 from sqlalchemy.util import await_only
 
 from infra.kernel.filter import Term
@@ -25,7 +25,13 @@ _COLUMNS: Final = {
 }
 _STORED: Final = select(
     ORDERS.c.order_id, ORDERS.c.place_time_us, ORDERS.c.body, func.coalesce(ORDER_PERSONAL.c.body, b"")
-).outerjoin(ORDER_PERSONAL, ORDER_PERSONAL.c.order_id == ORDERS.c.order_id)
+).outerjoin(
+    ORDER_PERSONAL,
+    and_(
+        ORDER_PERSONAL.c.order_id == ORDERS.c.order_id,
+        func.substr(ORDER_PERSONAL.c.body, 1, 1, type_=LargeBinary) != b"\0",
+    ),
+)
 _EVENT: Final = select(*(ORDER_EVENTS.c[name] for name in LoggedEvent._fields))
 
 
@@ -69,10 +75,12 @@ def history_query(order_id: str, after_seq: int, events_max: int) -> Select[Any]
 # The hottest read has no Core in it: the same statement in each driver's own way.
 _FIND_SQL: Final = """
     SELECT orders.order_id, orders.place_time_us, orders.body, coalesce(order_personal.body, {empty})
-    FROM orders LEFT JOIN order_personal ON order_personal.order_id = orders.order_id WHERE orders.order_id = {ids}
+    FROM orders LEFT JOIN order_personal
+      ON order_personal.order_id = orders.order_id AND substr(order_personal.body, 1, 1) <> {erased}
+    WHERE orders.order_id = {ids}
 """
-_FIND_SQLITE: Final = _FIND_SQL.format(empty="x''", ids="?")
-_FIND_POSTGRESQL: Final = _FIND_SQL.format(empty="''::bytea", ids="ANY($1::text[])")
+_FIND_SQLITE: Final = _FIND_SQL.format(empty="x''", erased="x'00'", ids="?")
+_FIND_POSTGRESQL: Final = _FIND_SQL.format(empty="''::bytea", erased="'\\x00'::bytea", ids="ANY($1::text[])")
 
 
 def _find_sqlite(connection: Connection, order_ids: Sequence[str]) -> list[Sequence[Any]]:

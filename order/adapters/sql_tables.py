@@ -58,9 +58,12 @@ ORDER_RECORDS: Final = Table(
 ORDER_PERSONAL: Final = Table(
     "order_personal",
     METADATA,
-    Column("order_id", TEXT, primary_key=True),
+    Column("row_id", BigInteger, primary_key=True),
+    Column("order_id", TEXT, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Index("order_personal_by_order", "order_id"),
 )
+"""An order has at most one row that begins with another byte than 0, as every encoded message does."""
 IDEMPOTENCY: Final = Table(
     "idempotency",
     METADATA,

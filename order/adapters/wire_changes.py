@@ -145,4 +145,8 @@ _CHANGES: Final[Mapping[type[Any], tuple[str, Callable[[Any, Order], Message]]]]
     changes.ReturnReceived: ("return_received", _received),
     changes.OrderPaymentUpdated: ("order_payment_updated", _paid),
     changes.OrderRefunded: ("order_refunded", _refunded),
+    changes.OrderPersonalDataErased: (
+        "order_personal_data_erased",
+        lambda _change, _after: events.OrderPersonalDataErased(),
+    ),
 }

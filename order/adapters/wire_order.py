@@ -37,7 +37,7 @@ _ACTION_TO_WIRE: Final = {
     "RecordPayment": order_pb2.ORDER_ACTION_RECORD_PAYMENT,
     "RecordRefund": order_pb2.ORDER_ACTION_RECORD_REFUND,
 }
-_UNUSED: Final = (None, "", (), 0)
+_UNUSED: Final = (None, "", (), 0, None)
 
 
 def order_to_wire(order: Order) -> order_pb2.Order:
@@ -71,7 +71,8 @@ def _actions_to_wire(actions: tuple[str, ...]) -> tuple[order_pb2.OrderAction.Va
 
 def _seldom_to_wire(order: Order) -> dict[str, Any]:
     """The fields that most orders leave unset, and that then cost nothing."""
-    if (order.expire_time_us, order.market_id, order.holds, order.authorized) == _UNUSED:
+    erased_us = order.personal_erase_time_us
+    if (order.expire_time_us, order.market_id, order.holds, order.authorized, erased_us) == _UNUSED:
         return {}
     currency = order.currency_code
     return {
@@ -79,6 +80,7 @@ def _seldom_to_wire(order: Order) -> dict[str, Any]:
         "cancel_requested": order.cancel_requested,
         "expire_time": None if order.expire_time_us is None else timestamp_to_wire(order.expire_time_us),
         "holds": [hold_to_wire(hold) for hold in order.holds],
+        "personal_erase_time": None if erased_us is None else timestamp_to_wire(erased_us),
         **{
             name: money_to_wire(currency, getattr(order, name))
             for name in ("authorized", "captured", "refunded")
@@ -113,6 +115,9 @@ def order_from_wire(body: bytes) -> Order:
         authorized=message.authorized.minor_units,
         captured=message.captured.minor_units,
         refunded=message.refunded.minor_units,
+        personal_erase_time_us=(
+            timestamp_from_wire(message.personal_erase_time) if message.HasField("personal_erase_time") else None
+        ),
     )
 
 

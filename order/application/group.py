@@ -20,7 +20,7 @@ from order.application.ports import (
     Writes,
 )
 from order.domain.changes import Change
-from order.domain.commands import PlaceOrder, RecordingCommand
+from order.domain.commands import EraseOrderPersonalData, PlaceOrder, RecordingCommand
 from order.domain.errors import (
     EtagMismatchError,
     OrderError,
@@ -106,10 +106,12 @@ class Group:
         if order is not None and submission.etag and submission.etag != order.etag:
             raise EtagMismatchError(order, submission.etag)
         changes = decide(order, command, view.records, self._policy)
+        if not changes:
+            return self._unchanged(command.order_id, view)
         return self._apply(submission, order, changes, view)
 
     def _unchanged(self, order_id: str, view: View) -> bytes:
-        """The reply to a repeat under another request id: the order as it stands, and no event."""
+        """The reply to what is done already, by another request id: the order as it stands, and no event."""
         shard = shard_of(order_id, self._shards)
         order_bytes = self._codec.encode_order(view.orders[order_id])
         return self._codec.encode_reply(order_bytes, order_id, [], view.heads[shard].next_seq)
@@ -139,7 +141,7 @@ class Group:
             events.append(LoggedEvent(shard, event.seq, index, len(changes), record_time_us, order_id, body))
             caused.append(event)
             order = after
-        assert order is not None  # noqa: S101 - every command makes at least one change
+        assert order is not None  # noqa: S101 - there is at least one change
         head = Head(next_seq=head.next_seq + len(changes), record_time_us=record_time_us)
         if not submission.validate_only:
             self._write(submission, order, order_bytes, view)
@@ -155,7 +157,7 @@ class Group:
     def _write(self, submission: Submission, order: Order, order_bytes: bytes, view: View) -> None:
         view.orders[order.order_id] = order
         self.writes.orders[order.order_id] = (order, order_bytes)
-        if submission.personal:
+        if submission.personal or isinstance(submission.command, EraseOrderPersonalData):
             self.writes.personal[order.order_id] = submission.personal
 
     def _write_records(self, submission: Submission, changes: list[Change], view: View) -> None:

@@ -112,7 +112,11 @@ class LoggedEvent(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Writes:
-    """What one group changes, all of it or nothing."""
+    """What one group changes, all of it or nothing.
+
+    Attributes:
+        personal: By order, its personal data from now on, encoded; empty for none, and what it had is erased.
+    """
 
     replies: dict[RequestKey, StoredReply] = field(default_factory=dict)
     orders: dict[str, tuple[Order, bytes]] = field(default_factory=dict)
@@ -180,6 +184,12 @@ class Log(Protocol):
 
         Raises:
             TooManySubscriptionsError: It is new, and there is no room for it.
+        """
+
+    async def scrub(self) -> None:
+        """Makes what was erased before the call unreadable in every file that is the log's own.
+
+        A database server keeps old versions of rows by its own rules: there, this does nothing.
         """
 
     async def move_floors(self, name: str, delivery_epoch: int, floors: Mapping[int, int]) -> bool:

@@ -178,6 +178,11 @@ class OrderRefunded:
     command: RecordRefund
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderPersonalDataErased:
+    """Whatever personal data the order had was erased."""
+
+
 HistoricChange = (
     OrderFillRecorded
     | OrderShipped
@@ -204,4 +209,5 @@ Change = (
     | OrderHoldReleased
     | OrderPaymentUpdated
     | OrderRefunded
+    | OrderPersonalDataErased
 )

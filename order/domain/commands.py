@@ -281,6 +281,13 @@ class RecordRefund:
     amount: Amount
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseOrderPersonalData:
+    """Erase whatever personal data the order has."""
+
+    order_id: str
+
+
 RecordingCommand = (
     PlaceOrder
     | RecordFill
@@ -296,5 +303,13 @@ RecordingCommand = (
 CancelAnswer = ConfirmOrderCancel | RejectOrderCancel
 ReturnCommand = ApproveReturn | RejectReturn | ReceiveReturn
 Command = (
-    RecordingCommand | AcceptOrder | RejectOrder | AmendOrder | CancelOrder | CancelAnswer | ExpireOrder | ReturnCommand
+    RecordingCommand
+    | AcceptOrder
+    | RejectOrder
+    | AmendOrder
+    | CancelOrder
+    | CancelAnswer
+    | ExpireOrder
+    | ReturnCommand
+    | EraseOrderPersonalData
 )

@@ -11,6 +11,7 @@ from order.domain.commands import (
     BustFill,
     CancelOrder,
     ConfirmOrderCancel,
+    EraseOrderPersonalData,
     ExpireOrder,
     HoldOrder,
     ReceiveReturn,
@@ -76,7 +77,10 @@ def standing_of(order: Order) -> Standing:
 
 
 def allowed_actions(order: Order) -> tuple[str, ...]:
-    """The names of the commands that some content would make legal now; fills that come late are never among them."""
+    """The names of the commands that some content would make legal now and that take the order further.
+
+    Neither fills that come late are among them, nor what always is possible and is no step of the order's.
+    """
     return _allowed(standing_of(order))
 
 
@@ -100,12 +104,14 @@ def _allowed(standing: Standing) -> tuple[str, ...]:
     return tuple(
         kind.__name__
         for kind, legal in _LEGAL.items()
-        if kind is not ExpireOrder and legal(standing) and (standing.open or kind not in _NEED_OPEN_UNITS)
+        if kind not in _NO_STEPS and legal(standing) and (standing.open or kind not in _NEED_OPEN_UNITS)
     )
 
 
 # To cancel or to fill what is no longer open is too late, or too much, rather than a conflict with the state.
 _NEED_OPEN_UNITS: Final = frozenset({CancelOrder, ConfirmOrderCancel, RecordFill})
+
+_NO_STEPS: Final = frozenset({ExpireOrder, EraseOrderPersonalData})
 
 _LEGAL: Final[Mapping[type[Any], Callable[[Standing], bool]]] = {
     AcceptOrder: lambda order: order.pending,
@@ -127,4 +133,5 @@ _LEGAL: Final[Mapping[type[Any], Callable[[Standing], bool]]] = {
     ReceiveReturn: lambda order: order.return_open,
     RecordPayment: lambda _order: True,
     RecordRefund: lambda order: order.refundable,
+    EraseOrderPersonalData: lambda _order: True,
 }

@@ -5,8 +5,8 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final
 
-from order.domain import closing, filling, paying, placing, returning, shipping
-from order.domain.changes import Change, HistoricChange, OrderPlaced
+from order.domain import closing, erasing, filling, paying, placing, returning, shipping
+from order.domain.changes import Change, HistoricChange, OrderPersonalDataErased, OrderPlaced
 from order.domain.commands import (
     BustFill,
     Command,
@@ -51,7 +51,7 @@ def record_content(command: RecordingCommand) -> str:
 def decide(
     order: Order | None, command: Command, records: Mapping[RecordKey, Record], policy: Policy = DEFAULT_POLICY
 ) -> list[Change]:
-    """The changes that the command makes; at least one.
+    """The changes that the command makes; none if the order is already as the command wants it.
 
     Args:
         order: The order as it stands; None only for `PlaceOrder`.
@@ -80,7 +80,10 @@ def evolve(order: Order | None, change: Change, *, occur_time_us: int, record_ti
     if isinstance(change, OrderPlaced):
         return placing.placed(change, occur_time_us, record_time_us)
     assert order is not None  # noqa: S101 - only OrderPlaced comes first
-    effect = _EVOLVE[type(change)](order, change)
+    if isinstance(change, OrderPersonalDataErased):
+        effect = erasing.erased(record_time_us)
+    else:
+        effect = _EVOLVE[type(change)](order, change)
     return with_state(replace(order, **effect, version=order.version + 1, update_time_us=record_time_us))
 
 
@@ -105,6 +108,7 @@ _DECIDE: Final[Mapping[type[Any], Callable[[Order, Any, Given], list[Change]]]] 
     **shipping.DECIDE,
     **returning.DECIDE,
     **paying.DECIDE,
+    **erasing.DECIDE,
 }
 _EVOLVE: Final[Mapping[type[Any], Callable[[Order, Any], Effect]]] = {
     **placing.EVOLVE,

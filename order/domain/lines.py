@@ -30,6 +30,7 @@ class Effect(TypedDict, total=False):
     authorized: int
     captured: int
     refunded: int
+    personal_erase_time_us: int | None
 
 
 class _Asked(Protocol):

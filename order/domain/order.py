@@ -87,6 +87,7 @@ class Order:
         market_id: The market that works the order and has the last word on a cancel; empty for none.
         cancel_requested: That market was asked to cancel and has not answered.
         authorized: Money promised, in minor units; of it, `captured` was taken; of that, `refunded` was given back.
+        personal_erase_time_us: Record time of the erasure of its personal data; None if none was, or other was given.
     """
 
     order_id: str
@@ -108,6 +109,7 @@ class Order:
     authorized: int = 0
     captured: int = 0
     refunded: int = 0
+    personal_erase_time_us: int | None = None
 
     @property
     def leaves(self) -> int:

@@ -129,7 +129,12 @@ def _with_terms(order: Order, change: OrderAmended) -> Effect:
     lines = tuple(
         _line_with_terms(order, line, after[line.line_id]) if line.line_id in after else line for line in order.lines
     )
-    return Effect(lines=lines, expire_time_us=change.after.expire_time_us)
+    given_anew = any(path.startswith("personal") for path in change.paths)
+    return Effect(
+        lines=lines,
+        expire_time_us=change.after.expire_time_us,
+        personal_erase_time_us=None if given_anew else order.personal_erase_time_us,
+    )
 
 
 def _line_with_terms(order: Order, line: Line, terms: LineTerms) -> Line:

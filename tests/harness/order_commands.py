@@ -11,6 +11,7 @@ from order.domain.commands import (
     CancelOrder,
     ConfirmOrderCancel,
     Disposition,
+    EraseOrderPersonalData,
     ExpireOrder,
     FillLine,
     HoldOrder,
@@ -36,6 +37,7 @@ ACCEPT: Final = AcceptOrder(order_id="o-1")
 REJECT: Final = RejectOrder(order_id="o-1", reason_code="OUT_OF_STOCK")
 CANCEL: Final = CancelOrder(order_id="o-1", lines=())
 CONFIRM_CANCEL: Final = ConfirmOrderCancel(order_id="o-1", market_id=MARKET, lines=())
+ERASE: Final = EraseOrderPersonalData(order_id="o-1")
 REJECT_CANCEL: Final = RejectOrderCancel(order_id="o-1", market_id=MARKET, reason_code="TOO_LATE")
 
 

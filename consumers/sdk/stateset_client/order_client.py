@@ -42,6 +42,8 @@ Command = TypeVar(
     orders.ReleaseOrderHoldRequest,
     orders.RecordPaymentRequest,
     orders.RecordRefundRequest,
+    orders.EraseOrderPersonalDataRequest,
+    orders.EraseCustomerPersonalDataRequest,
     fulfillment.RecordShipmentRequest,
     fulfillment.RecordDeliveryRequest,
     returns.RequestReturnRequest,
@@ -165,6 +167,18 @@ class OrderClient:
     ) -> orders.RecordRefundResponse:
         """Records money that was given back."""
         return await _call(self._orders.RecordRefund, _with_request_id(request), timeout_seconds)
+
+    async def erase_order_personal_data(
+        self, request: orders.EraseOrderPersonalDataRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> orders.EraseOrderPersonalDataResponse:
+        """Erases an order's personal data for good."""
+        return await _call(self._orders.EraseOrderPersonalData, _with_request_id(request), timeout_seconds)
+
+    async def erase_customer_personal_data(
+        self, request: orders.EraseCustomerPersonalDataRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> orders.EraseCustomerPersonalDataResponse:
+        """Erases the personal data of a customer's next orders; go on with the token until there is none."""
+        return await _call(self._orders.EraseCustomerPersonalData, _with_request_id(request), timeout_seconds)
 
     async def record_shipment(
         self, request: fulfillment.RecordShipmentRequest, *, timeout_seconds: float = TIMEOUT_SECONDS

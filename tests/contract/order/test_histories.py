@@ -1,5 +1,6 @@
 """Random lives of orders on every log: what it says to each command is what the log in memory says."""
 
+import asyncio
 import random
 
 import pytest
@@ -11,7 +12,7 @@ from order.adapters.wire_order import order_from_wire
 from order.application.ports import Log
 from order.application.read_ports import Orders, Records
 from order.application.writer import Writer
-from order.domain.commands import Command
+from order.domain.commands import AmendOrder, Command, EraseOrderPersonalData
 from order.domain.records import Fill, Record, Return, Shipment
 from tests.contract.order.conftest import SHARDS, writing
 from tests.harness.order_commands import (
@@ -116,3 +117,21 @@ async def test_personal_data_is_replaced_as_a_whole(orders: Orders, writer: Writ
     await writer.submit(submission(place(1), personal=b"who"))
     await writer.submit(submission(ACCEPT, personal=b"whoever"))
     assert (await orders.find_orders(["o-1"]))["o-1"].personal == b"whoever"
+
+
+async def test_personal_data_is_gone_after_its_erasure_whatever_else_the_group_does(
+    orders: Orders, writer: Writer
+) -> None:
+    erase, amend = EraseOrderPersonalData(order_id="o-1"), AmendOrder(order_id="o-1", paths=("personal.email",))
+    told: list[tuple[bytes, bool]] = []
+    for commands in (
+        [submission(place(1), personal=b"who"), submission(erase)],
+        [submission(amend, personal=b"whoever")],
+        [submission(erase), submission(amend, personal=b"who else"), submission(ACCEPT)],
+        [submission(erase), submission(erase)],
+    ):
+        await asyncio.gather(*map(writer.submit, commands))
+        stored = (await orders.find_orders(["o-1"]))["o-1"]
+        told.append((stored.personal, order_from_wire(stored.body).personal_erase_time_us is not None))
+    assert told == [(b"", True), (b"whoever", False), (b"who else", False), (b"", True)]
+    assert order_from_wire((await orders.find_orders(["o-1"]))["o-1"].body).version == 7

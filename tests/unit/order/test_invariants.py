@@ -29,7 +29,14 @@ def of_records(make: object) -> st.SearchStrategy[Command]:
 
 anything: st.SearchStrategy[Command] = st.one_of(
     st.sampled_from(
-        [commands.ACCEPT, commands.REJECT, commands.CANCEL, commands.CONFIRM_CANCEL, commands.REJECT_CANCEL]
+        [
+            commands.ACCEPT,
+            commands.REJECT,
+            commands.CANCEL,
+            commands.CONFIRM_CANCEL,
+            commands.REJECT_CANCEL,
+            commands.ERASE,
+        ]
     ),
     of_units(commands.cancel),
     of_units(commands.confirm_cancel),

@@ -52,6 +52,7 @@ from tests.harness.order_commands import (
     ACCEPT,
     CANCEL,
     CONFIRM_CANCEL,
+    ERASE,
     MARKET,
     REJECT,
     REJECT_CANCEL,
@@ -337,3 +338,15 @@ def test_who_accepts_an_order_is_the_policys() -> None:
     assert rejected == OrderRejected(
         reason_code="PRE_TRADE_CHECK", checks=("ORDER_TOTAL", "LINE_QUANTITY", "RESTRICTED_PRODUCT")
     )
+
+
+def test_personal_data_can_be_erased_in_every_state_and_again_once_it_was_given_anew() -> None:
+    given = AmendOrder(order_id="o-1", paths=("personal.email",))
+    for past in ([], [ACCEPT], [REJECT], [ACCEPT, CANCEL]):
+        order = carry_out(place(3), *past, ERASE)
+        assert order.personal_erase_time_us == 2
+        assert decide(order, ERASE, {}) == []
+        assert "EraseOrderPersonalData" not in allowed_actions(order)
+    assert carry_out(place(3), ERASE, amend(5)).personal_erase_time_us == 2
+    assert carry_out(place(3), ERASE, given).personal_erase_time_us is None
+    assert carry_out(place(3), ERASE, given, ERASE).version == 4
