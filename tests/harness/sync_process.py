@@ -56,7 +56,7 @@ async def _drained(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def connected(address: str) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel that is ready."""
+    """A channel that is ready; a crowded machine takes its time to start a process."""
     async with grpc.aio.insecure_channel(address, options=[("grpc.max_reconnect_backoff_ms", 200)]) as channel:
         async with asyncio.timeout(60):
             await channel.channel_ready()
