@@ -15,15 +15,17 @@ from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
 from infra.runtime.sql import open_database
+from infra.runtime.topics import EVENTS, STATE
 from order.adapters.commands import Commands
 from order.adapters.grpc_erasures import Erasures
 from order.adapters.grpc_fulfillment import FulfillmentServicer
 from order.adapters.grpc_ingest import OrderIngest
+from order.adapters.grpc_log import LogServicer
 from order.adapters.grpc_reads import OrderReads
 from order.adapters.grpc_records import RecordReads
 from order.adapters.grpc_results import CommandResults
 from order.adapters.grpc_returns import ReturnServicer
-from order.adapters.grpc_servicer import LogServicer, OrderServicer
+from order.adapters.grpc_servicer import OrderServicer
 from order.adapters.grpc_status import DOMAIN, ERRORS
 from order.adapters.grpc_streams import EventStreams
 from order.adapters.kafka_publisher import KafkaBus
@@ -40,6 +42,7 @@ from order.application.queries import Queries
 from order.application.relay import Relay
 from order.application.relay_ports import Lease
 from order.application.sweep import Sweep
+from order.application.trimming import Trimming
 from order.application.writer import Writer, WriterLimits
 from order.domain.policy import Acceptance, LateFills, OrderLimits, Policy
 from order.settings import OrderSettings
@@ -72,6 +75,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(writer.running())
         await stack.enter_async_context(Expiry(log, writer, clock).running())
         await stack.enter_async_context(Sweep(log, clock).running())
+        await stack.enter_async_context(_trimming(settings, log, lease).running())
         orders = SqlOrders(database)
         grouped = GroupedReads(orders)
         await stack.enter_async_context(grouped.running())
@@ -93,6 +97,14 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         _log.info("serving", port=port, log_epoch=log.log_epoch, shards=log.shards)
         await stop.wait()
         _log.info("stopping")
+
+
+def _trimming(settings: OrderSettings, log: Log, lease: Lease) -> Trimming:
+    topics = (
+        [topic.name(settings.topic_prefix) for topic in (EVENTS, STATE)] if settings.kafka_bootstrap_servers else []
+    )
+    seconds = settings.log_retention_hours * 3600
+    return Trimming(log, lease, SystemClock(), retention_seconds=seconds, topics=topics)
 
 
 def _policy(settings: OrderSettings) -> Policy:

@@ -40,6 +40,9 @@ class OrderSettings(Settings):
     subscriptions_max: int = Field(default=SUBSCRIPTIONS_MAX, ge=1)
     """Durable subscriptions to the log that are kept, for ever. More admit more names; each costs a row, and one per
     shard."""
+    log_retention_hours: float = Field(default=0, ge=0)
+    """For how long events are kept at least; 0 for ever. Those that some reader has not confirmed are kept longer. Less
+    saves room, and shortens what a new reader, or a history, can go back to."""
     kafka_bootstrap_servers: str = ""
     """Where the log is published; empty for nowhere. The topics are there first: `stateset topics apply`."""
     topic_prefix: str = ""

@@ -112,6 +112,12 @@ ERRORS: Final[ErrorTable] = {
         metadata={"subject": f"commands/{error.request_id}"},
         precondition="REQUEST",
     ),
+    errors.SubscriptionNotFoundError: lambda error: Refusal(
+        code=StatusCode.NOT_FOUND,
+        reason="SUBSCRIPTION_NOT_FOUND",
+        message=str(error),
+        metadata={"subscription": error.name},
+    ),
     errors.OverloadedError: lambda error: Refusal(
         code=StatusCode.RESOURCE_EXHAUSTED,
         reason="OVERLOADED",

@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Mapping
 
 from infra.kernel.digest import Digest
 from infra.kernel.filter import Term, matches
-from infra.kernel.position import Position
+from infra.kernel.position import Position, PositionExpiredError
 from infra.kernel.shard import shard_of
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
-from order.application.ports import Head, LoggedEvent, Needs, Outcome, RequestKey, StoredReply, View, Writes
+from order.application.ports import Head, LoggedEvent, Needs, Outcome, Reader, RequestKey, StoredReply, View, Writes
 from order.application.read_ports import OrderKey, StoredOrder
 from order.domain.order import Order
 from order.domain.records import History, Record, RecordKey
@@ -23,6 +23,7 @@ class MemoryLog:
         self._heads = {shard: Head(next_seq=1, record_time_us=0) for shard in range(shards)}
         self._orders: dict[str, tuple[Order, bytes]] = {}
         self._events: dict[int, list[LoggedEvent]] = {shard: [] for shard in range(shards)}
+        self._earliest = dict.fromkeys(range(shards), 1)
         self._records: dict[RecordKey, Record] = {}
         self._replies: dict[RequestKey, StoredReply] = {}
         self._reply_times_us: dict[RequestKey, int] = {}
@@ -58,16 +59,39 @@ class MemoryLog:
 
     async def earliest(self) -> list[int]:
         """See `Log.earliest`."""
-        return [1] * self.shards
+        return [self._earliest[shard] for shard in range(self.shards)]
 
     async def read_events(self, shard: int, from_seq: int, events_max: int) -> list[LoggedEvent]:
         """See `Log.read_events`."""
-        events = self._events[shard][from_seq - 1 :]
+        earliest = self._earliest[shard]
+        if from_seq < earliest:
+            raise PositionExpiredError(shard, from_seq, earliest)
+        events = self._events[shard][from_seq - earliest :]
         whole = 0
         for index, event in enumerate(events):
             if event.group_index + 1 == event.group_size and (index < events_max or whole == 0):
                 whole = index + 1
         return events[:whole]
+
+    async def trim(self, shard: int, before_us: int, events_max: int) -> int:
+        """See `Log.trim`."""
+        floor = (await self.lowest_floors())[shard]
+        events, trimmed = self._events[shard], 0
+        for index, event in enumerate(events[:events_max]):
+            if event.record_time_us >= before_us or (floor is not None and event.seq >= floor):
+                break
+            if event.group_index + 1 == event.group_size:
+                trimmed = index + 1
+        del events[:trimmed]
+        self._earliest[shard] += trimmed
+        return trimmed
+
+    async def lowest_floors(self) -> list[int | None]:
+        """See `Log.lowest_floors`."""
+        return [
+            min((floors.get(shard, 1) for floors in self._floors.values()), default=None)
+            for shard in range(self.shards)
+        ]
 
     async def find_orders(self, order_ids: Collection[str]) -> dict[str, StoredOrder]:
         """See `Orders.find_orders`."""
@@ -139,6 +163,16 @@ class MemoryLog:
             refuse_more(len(self._epochs), self._subscriptions_max)
         self._epochs[name] = self._epochs.get(name, 0) + 1
         return self._epochs[name], dict(self._floors.setdefault(name, {}))
+
+    async def readers(self, after: str, readers_max: int) -> list[Reader]:
+        """See `Log.readers`."""
+        names = sorted(name for name in self._epochs if name > after)[:readers_max]
+        return [Reader(name=name, delivery_epoch=self._epochs[name], floors=dict(self._floors[name])) for name in names]
+
+    async def forget_reader(self, name: str) -> bool:
+        """See `Log.forget_reader`."""
+        self._floors.pop(name, None)
+        return self._epochs.pop(name, None) is not None
 
     async def scrub(self) -> None:
         """See `Log.scrub`: there is no file."""

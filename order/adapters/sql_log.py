@@ -9,10 +9,11 @@ from typing import TypeVar
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from infra.kernel.digest import Digest
-from infra.kernel.position import Position
+from infra.kernel.position import Position, PositionExpiredError
 from infra.runtime.database import Database, DatabaseLockedError, DatabaseUnavailableError
 from infra.runtime.lifespan import StartupError
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
+from order.adapters import sql_trim
 from order.adapters.sql_group import GROUPS, shards_of, stored_reply
 from order.adapters.sql_records import due_query
 from order.adapters.sql_tables import (
@@ -29,6 +30,7 @@ from order.application.ports import (
     LoggedEvent,
     Needs,
     Outcome,
+    Reader,
     RequestKey,
     ShardLockedError,
     StoredReply,
@@ -159,6 +161,10 @@ class SqlLog:
         )
         rows = await self._read(lambda connection: connection.execute(query).all())
         events = [LoggedEvent(*row) for row in rows]
+        if not events or events[0].seq != from_seq:
+            earliest = (await self.earliest())[shard]
+            if from_seq < earliest:
+                raise PositionExpiredError(shard, from_seq, earliest)
         if len(events) < events_max:
             return events
         last = events[-1]
@@ -166,6 +172,14 @@ class SqlLog:
             return events
         whole = [event for event in events if event.seq < last.seq - last.group_index]
         return whole or await self._read_events(shard, from_seq, last.group_size)
+
+    async def trim(self, shard: int, before_us: int, events_max: int) -> int:
+        """See `Log.trim`."""
+        return await self._write(lambda connection: sql_trim.trim(connection, shard, before_us, events_max))
+
+    async def lowest_floors(self) -> list[int | None]:
+        """See `Log.lowest_floors`."""
+        return await self._read(lambda connection: sql_trim.lowest_floors(connection, self.shards))
 
     async def read_reply(self, key: RequestKey) -> StoredReply | None:
         """See `Log.read_reply`."""
@@ -227,6 +241,14 @@ class SqlLog:
             return newest, {row.shard: row.next_seq for row in floors}
 
         return await self._write(work)
+
+    async def readers(self, after: str, readers_max: int) -> list[Reader]:
+        """See `Log.readers`."""
+        return await self._read(lambda connection: sql_trim.readers(connection, after, readers_max))
+
+    async def forget_reader(self, name: str) -> bool:
+        """See `Log.forget_reader`."""
+        return await self._write(lambda connection: sql_trim.forget_reader(connection, name))
 
     async def scrub(self) -> None:
         """See `Log.scrub`."""

@@ -66,7 +66,7 @@ class Feed:
         Raises:
             PositionError: It cannot start there.
         """
-        earliest = Position(log_epoch=self._log.log_epoch, next_seq=tuple(await self._log.earliest()))
+        earliest = await self._earliest()
         if isinstance(start, Position):
             check_log(start, self._log.log_epoch, self._log.shards)
         position = {StartPoint.LATEST: self._heads.position}.get(start, earliest) if isinstance(start, str) else start
@@ -74,9 +74,12 @@ class Feed:
         delivery_epoch = 0
         if subscription:
             delivery_epoch, floors = await self._log.open_subscription(subscription)
-            if start is StartPoint.STORED:
-                position = position.merged(earliest.moved(floors))
+            if start is StartPoint.STORED:  # what is kept from here on, is kept for this subscription, too
+                position = (await self._earliest()).merged(earliest.moved(floors))
         return Opening(start=position, shards=tuple(shards), delivery_epoch=delivery_epoch)
+
+    async def _earliest(self) -> Position:
+        return Position(log_epoch=self._log.log_epoch, next_seq=tuple(await self._log.earliest()))
 
     async def move_floors(self, name: str, opening: Opening, through: Position) -> bool:
         """Makes an ack durable; False if a newer stream has taken over the subscription."""
@@ -99,7 +102,11 @@ class Cursor:
         return not self._behind()
 
     async def read(self, events_max: int, credit: Credit) -> list[list[LoggedEvent]]:
-        """The next events by shard, whole groups within the limits, or a single group that goes beyond them."""
+        """The next events by shard, whole groups within the limits, or a single group that goes beyond them.
+
+        Raises:
+            PositionExpiredError: They are no longer kept.
+        """
         behind = self._behind()
         runs: list[list[LoggedEvent]] = []
         bytes_left = FRAME_BYTES_MAX

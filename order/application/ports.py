@@ -127,6 +127,15 @@ class Writes:
     time_us: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """A durable subscription to the log, and by shard its floor where it has confirmed something."""
+
+    name: str
+    delivery_epoch: int
+    floors: Mapping[int, int]
+
+
 class ShardLockedError(Exception):
     """Somebody else has held the head of a shard for too long. Nothing was written."""
 
@@ -159,7 +168,21 @@ class Log(Protocol):
         """By shard, the seq of the first event that is kept."""
 
     async def read_events(self, shard: int, from_seq: int, events_max: int) -> list[LoggedEvent]:
-        """Committed events of one shard from `from_seq` on, without a hole: whole groups, at least one if there is."""
+        """Committed events of one shard from `from_seq` on, without a hole: whole groups, at least one if there is.
+
+        Raises:
+            PositionExpiredError: The event is no longer kept.
+        """
+
+    async def trim(self, shard: int, before_us: int, events_max: int) -> int:
+        """Forgets the shard's oldest events that were recorded before that time and are below every floor.
+
+        Floors are those of all subscriptions, and of the topics that the log is published to. Whole groups, at most so
+        many events; returns how many. What is kept begins behind them from the same moment on.
+        """
+
+    async def lowest_floors(self) -> list[int | None]:
+        """By shard, the lowest floor of any reader; None where nobody reads."""
 
     async def read_reply(self, key: RequestKey) -> StoredReply | None:
         """What the request id was answered with, as last committed."""
@@ -185,6 +208,12 @@ class Log(Protocol):
         Raises:
             TooManySubscriptionsError: It is new, and there is no room for it.
         """
+
+    async def readers(self, after: str, readers_max: int) -> list[Reader]:
+        """Durable subscriptions by name, from right behind `after`, at most so many."""
+
+    async def forget_reader(self, name: str) -> bool:
+        """Deletes a subscription and its floors; its open stream's acks are fenced. False if there is none."""
 
     async def scrub(self) -> None:
         """Makes what was erased before the call unreadable in every file that is the log's own.

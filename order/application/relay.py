@@ -184,8 +184,8 @@ class Relay:
     async def _measure_backlog(self) -> None:
         kept = self._publication.cursors if self._publication else await self._lease.cursors()
         next_seqs = [
-            min((cursor.next_seq for (_, of), cursor in kept.items() if of == shard), default=1)
-            for shard in range(self._log.shards)
+            min((cursor.next_seq for (_, of), cursor in kept.items() if of == shard), default=earliest)
+            for shard, earliest in enumerate(await self._log.earliest())
         ]
         heads = self._heads.position.next_seq
         oldest_us = self._clock.now_us()

@@ -185,6 +185,14 @@ class RequestFencedError(OrderError):
         self.request_id = request_id
 
 
+class SubscriptionNotFoundError(Exception):
+    """There is no subscription of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no subscription {name!r}")
+        self.name = name
+
+
 class OverloadedError(Exception):
     """More commands wait than the service can answer in time."""
 

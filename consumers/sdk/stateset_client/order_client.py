@@ -304,6 +304,18 @@ class OrderClient:
         """Says how much of the log is not on the bus yet."""
         return await _call(self._log.GetBacklog, request, timeout_seconds)
 
+    async def list_log_subscriptions(
+        self, request: log.ListLogSubscriptionsRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> log.ListLogSubscriptionsResponse:
+        """Reads one page of those who read the log under a name."""
+        return await _call(self._log.ListLogSubscriptions, request, timeout_seconds)
+
+    async def delete_log_subscription(
+        self, request: log.DeleteLogSubscriptionRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> log.DeleteLogSubscriptionResponse:
+        """Deletes a subscription to the log that nobody will open again."""
+        return await _call(self._log.DeleteLogSubscription, request, timeout_seconds)
+
 
 async def _call(
     method: grpc.aio.UnaryUnaryMultiCallable[Request, Reply], request: Request, timeout_seconds: float

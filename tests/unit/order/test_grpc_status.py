@@ -44,6 +44,7 @@ CONTRACT: list[tuple[Exception, StatusCode, str]] = [
     (errors.StoreUnavailableError("away"), StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
     (errors.RequestFencedError("request-a"), CONFLICT, "REQUEST_FENCED"),
     (errors.NotDueError(ORDER), CONFLICT, "ORDER_NOT_DUE"),
+    (errors.SubscriptionNotFoundError("risk"), StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND"),
 ]
 STORED = {StatusCode.FAILED_PRECONDITION, StatusCode.ALREADY_EXISTS, StatusCode.NOT_FOUND}
 WAITS = {StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE}
@@ -89,4 +90,8 @@ def test_a_conflict_says_where_the_order_stands_and_what_is_allowed(error: Excep
 def test_the_contract_above_has_every_error_and_the_sdk_knows_each_reason_that_a_caller_can_meet() -> None:
     assert {type(error) for error, _, _ in CONTRACT} == ERRORS.keys()
     reasons = {reason for _, _, reason in CONTRACT}
-    assert reasons - BY_REASON.keys() == {"ORDER_NOT_DUE", "STORE_UNAVAILABLE"}  # the timer's own; told by its code
+    assert reasons - BY_REASON.keys() == {
+        "ORDER_NOT_DUE",  # the timer's own
+        "STORE_UNAVAILABLE",  # told by its code
+        "SUBSCRIPTION_NOT_FOUND",  # an administrator's
+    }
