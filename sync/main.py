@@ -35,6 +35,7 @@ from sync.application.queries import Queries
 from sync.application.subscribe import Streams
 from sync.domain.fanout import Fanout
 from sync.domain.ring import Ring
+from sync.gateway.main import open_gateway
 from sync.settings import SyncSettings
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -48,7 +49,7 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
     Raises:
         StartupError: It cannot start as it was told to.
     """
-    refuse_taken(settings.grpc_address, settings.admin_address)
+    refuse_taken(settings.grpc_address, settings.admin_address, settings.http_address)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(open_admin(settings.admin_address))
         database = await stack.enter_async_context(
@@ -60,8 +61,14 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
         position = await _begun(read_model, source, stop)
         if position is not None:
             parts = Ports(source, read_model, SqlSubscriptions(database, subscriptions_max=settings.subscriptions_max))
-            port = await stack.enter_async_context(open_sync(settings, parts, position))
-            _log.info("serving", port=port, log_epoch=position.log_epoch, shards=len(position.next_seq))
+            serving = await stack.enter_async_context(open_sync(settings, parts, position))
+            _log.info(
+                "serving",
+                port=serving.grpc,
+                http_port=serving.http,
+                log_epoch=position.log_epoch,
+                shards=len(position.next_seq),
+            )
             await stop.wait()
 
 
@@ -87,12 +94,20 @@ class Ports:
     subscriptions: Subscriptions
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The ports of a server that serves."""
+
+    grpc: int
+    http: int
+
+
 @asynccontextmanager
-async def open_sync(settings: SyncSettings, ports: Ports, position: Position) -> AsyncIterator[int]:
+async def open_sync(settings: SyncSettings, ports: Ports, position: Position) -> AsyncIterator[Serving]:
     """Puts the server together around its ports, at the read model's position, and serves while the context lasts.
 
     Yields:
-        The gRPC port.
+        Where it listens.
     """
     clock = SystemClock()
     ring = Ring(position.next_seq, ring_bytes_max=settings.ring_bytes_max)
@@ -119,12 +134,24 @@ async def open_sync(settings: SyncSettings, ports: Ports, position: Position) ->
         ]
         servicer = SyncServicer(streams, Queries(ports.read_model, freshness), clock, shards=len(position.next_seq))
         service = Service(sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"], servicer)
-        async with open_server(
-            settings.grpc_address, [service], domain=DOMAIN, errors=ERRORS, draining=draining
-        ) as port:
-            yield port
+        async with (
+            open_server(settings.grpc_address, [service], domain=DOMAIN, errors=ERRORS, draining=draining) as port,
+            open_gateway(settings.http_address, _backends(settings, port), origins=settings.origins) as http_port,
+        ):
+            yield Serving(grpc=port, http=http_port)
         for task in background:
             task.cancel()
+
+
+def _backends(settings: SyncSettings, port: int) -> dict[str, str]:
+    """Who serves what the gateway offers. This process is one of them: its calls go the way of everybody's."""
+    return {
+        "order": settings.order_address,
+        "sync": f"{settings.grpc_address.rpartition(':')[0]}:{port}",
+        "risk": settings.risk_address,
+        "portfolio": settings.portfolio_address,
+        "analytics": settings.analytics_address,
+    }
 
 
 async def _begun(read_model: ReadModel, source: EventSource, stop: asyncio.Event) -> Position | None:

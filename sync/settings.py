@@ -23,8 +23,24 @@ class SyncSettings(Settings):
     admin_address: str = "127.0.0.1:9102"
     """Where /metrics is served."""
 
+    http_address: str = "127.0.0.1:8080"
+    """Where the gateway is: every RPC of the system as HTTP/JSON, streams as server-sent events and WebSocket."""
+
+    http_origins: str = ""
+    """Whose pages may use the gateway in a browser, beside its own: origins such as https://shop.example, with spaces
+    between them."""
+
     order_address: str = "127.0.0.1:50051"
-    """The Order Service whose log is followed."""
+    """The Order Service whose log is followed, and whose RPCs the gateway offers."""
+
+    risk_address: str = "127.0.0.1:50061"
+    """The Risk whose RPCs the gateway offers."""
+
+    portfolio_address: str = "127.0.0.1:50062"
+    """The Portfolio whose RPCs the gateway offers."""
+
+    analytics_address: str = "127.0.0.1:50063"
+    """The Analytics whose RPCs the gateway offers."""
 
     bus: Literal["direct", "kafka"] = "direct"
     """What carries the log here: the Order Service's own stream, or Kafka. Positions are the same on either."""
@@ -51,3 +67,8 @@ class SyncSettings(Settings):
 
     log_level: str = "INFO"
     """DEBUG says more, WARNING less."""
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """Those of `http_origins`."""
+        return frozenset(self.http_origins.split())

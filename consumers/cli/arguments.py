@@ -10,6 +10,7 @@ ORDER_ADDRESS: Final = "127.0.0.1:50051"
 SYNC_ADDRESS: Final = "127.0.0.1:50052"
 KAFKA_PORT: Final = 9092
 POSTGRES_PORT: Final = 5432
+HTTP_PORT: Final = 8080
 SQLITE: Final = "sqlite"
 EMBEDDED_POSTGRES: Final = "embedded-postgres"
 SHARDS: Final = 12
@@ -71,6 +72,13 @@ def _up(options: argparse.ArgumentParser) -> None:
             help=f"metrics port of {name} ({admin_port}; 0: any free one)",
         )
 
+    options.add_argument(
+        "--http-port",
+        type=_port,
+        default=HTTP_PORT,
+        metavar="PORT",
+        help=f"port of the gateway: HTTP/JSON, server-sent events, WebSocket ({HTTP_PORT}; 0: any free one)",
+    )
     options.add_argument(
         "--kafka-port",
         type=_port,

@@ -21,10 +21,11 @@ from infra.runtime.sqlite import refuse_foreign
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """By service, the port of its RPCs and that of its metrics; and those of what is ours beneath. 0: any free one."""
+    """By service, the port of its RPCs and of its metrics; the gateway's; those of what is ours beneath. 0: any."""
 
     grpc: Mapping[str, int]
     admin: Mapping[str, int]
+    http: int = 0
     kafka: int = 0
     postgres: int = 0
 
@@ -87,6 +88,7 @@ def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: s
 
         grpc = {name: f"{HOST}:{free(port, f'--{name}-port')}" for name, port in ports.grpc.items()}
         admin = {name: f"{HOST}:{free(port, f'--{name}-admin-port')}" for name, port in ports.admin.items()}
+        http = f"{HOST}:{free(ports.http, '--http-port')}"
         broker = None
         if bus.installation is not None:
             broker = LocalBroker(
@@ -101,7 +103,7 @@ def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: s
     servers = broker.address if broker else bus.servers
     kafka = Kafka(servers=servers, topic_prefix=topic_prefix, broker=broker) if servers else None
     postgres = None if database == SQLITE else Postgres(url=server.url if server else database, server=server)
-    return Plan(data_dir=data_dir, grpc=grpc, admin=admin, kafka=kafka, postgres=postgres)
+    return Plan(data_dir=data_dir, grpc=grpc, admin=admin, http=http, kafka=kafka, postgres=postgres)
 
 
 def _make_folder(path: Path) -> None:

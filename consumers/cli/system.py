@@ -38,12 +38,14 @@ class Service:
         module: What `python -m` starts.
         settings: Every setting that it reads, as in its environment variables after `STATESET_NAME_`.
         reads_from: The service whose address it is told, if there is one.
+        offers: The services whose RPCs its gateway offers, beside the one it reads from and its own.
     """
 
     name: str
     module: str
     settings: frozenset[str]
     reads_from: str = ""
+    offers: tuple[str, ...] = ()
 
     @property
     def migrations(self) -> Path:
@@ -80,11 +82,13 @@ SERVICES: Final = (
         module="sync",
         settings=frozenset(
             """
-            ADMIN_ADDRESS BUS CATCH_UP_READERS_MAX DATABASE GRPC_ADDRESS KAFKA_BOOTSTRAP_SERVERS LOG_LEVEL ORDER_ADDRESS
-            RING_BYTES_MAX STREAMS_MAX SUBSCRIPTIONS_MAX TOPIC_PREFIX
+            ADMIN_ADDRESS ANALYTICS_ADDRESS BUS CATCH_UP_READERS_MAX DATABASE GRPC_ADDRESS HTTP_ADDRESS HTTP_ORIGINS
+            KAFKA_BOOTSTRAP_SERVERS LOG_LEVEL ORDER_ADDRESS PORTFOLIO_ADDRESS RING_BYTES_MAX RISK_ADDRESS STREAMS_MAX
+            SUBSCRIPTIONS_MAX TOPIC_PREFIX
             """.split()
         ),
         reads_from="order",
+        offers=("risk", "portfolio", "analytics"),
     ),
     _consumer("risk"),
     _consumer("portfolio"),
@@ -129,6 +133,7 @@ class Plan:
         data_dir: Holds the logs, and what is ours of the databases and the bus.
         grpc: By service, the address of its RPCs.
         admin: By service, the address of its metrics.
+        http: The address of the gateway, which is the Sync Server's.
         kafka: The bus; without it, the Sync Server reads the Order Service's stream.
         postgres: The database; without it, each service has a file in the data folder.
         options: By service, what else it is told on its command line.
@@ -137,6 +142,7 @@ class Plan:
     data_dir: Path
     grpc: Mapping[str, str]
     admin: Mapping[str, str]
+    http: str
     kafka: Kafka | None = None
     postgres: Postgres | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -156,12 +162,15 @@ class Plan:
         )
 
     def _command(self, service: Service) -> tuple[str, ...]:
-        upstream = (f"--{service.reads_from}-address", self.grpc[service.reads_from]) if service.reads_from else ()
+        told = [name for name in (service.reads_from, *service.offers) if name]
+        others = [part for name in told for part in (f"--{name}-address", self.grpc[name])]
+        gateway = ("--http-address", self.http) if service.offers else ()
         return (
             *(sys.executable, "-P", "-m", service.module),  # -P: a folder named order where we stand is not ours
             *("--grpc-address", self.grpc[service.name]),
             *("--admin-address", self.admin[service.name]),
-            *upstream,
+            *others,
+            *gateway,
             *self._bus(service.name),
             *self.options.get(service.name, ()),
         )

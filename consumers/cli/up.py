@@ -36,6 +36,7 @@ async def _keep_up(options: Namespace) -> None:
         async with open_system(plan, say):
             for service in SERVICES:
                 say(f"{service.name:<10} gRPC {plan.grpc[service.name]}   http://{plan.admin[service.name]}/metrics")
+            say(f"{'gateway':<10} http://{plan.http}   HTTP/JSON, events and WebSocket; /docs shows them")
             if plan.postgres is not None:
                 say(f"{'postgres':<10} {plan.postgres.shown}   a schema stateset_… for each service")
             if plan.kafka is not None:
@@ -48,6 +49,7 @@ def _ports(options: Namespace) -> Ports:
     return Ports(
         grpc={service.name: getattr(options, f"{service.name}_port") for service in SERVICES},
         admin={service.name: getattr(options, f"{service.name}_admin_port") for service in SERVICES},
+        http=options.http_port,
         kafka=options.kafka_port,
         postgres=options.postgres_port,
     )

@@ -13,6 +13,7 @@ from tests.bench.commit_to_live import by_kafka, direct
 from tests.bench.effort import Effort
 from tests.bench.fanout import fanout
 from tests.bench.get_order import get_order
+from tests.bench.http_get_order import http_get_order
 from tests.bench.ingest import ingest
 from tests.bench.ingest_orders import ingest_orders
 from tests.bench.list_orders import list_orders
@@ -39,6 +40,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "place_order_postgres": place_order_postgres,
     "get_order": get_order,
     "list_orders": list_orders,
+    "http_get_order": http_get_order,
     "place_order_overload": overload,
     "fanout": fanout,
     "relay": relay,

@@ -77,7 +77,9 @@ def _numbered(event: Event, seq: int) -> Event:
 async def _serve(address: str, events_per_shard: int, stop: asyncio.Event) -> None:
     read_model, position = MemoryReadModel(), Position.earliest(LOG_EPOCH, SHARDS)
     await read_model.begin(position)
-    settings = SyncSettings(grpc_address=address, ring_bytes_max=2 * SHARDS * events_per_shard * EVENT_BYTES)
+    settings = SyncSettings(
+        grpc_address=address, http_address="127.0.0.1:0", ring_bytes_max=2 * SHARDS * events_per_shard * EVENT_BYTES
+    )
     ports = Ports(PreparedSource(events_per_shard), read_model, MemorySubscriptions())
     async with open_sync(settings, ports, position):
         await stop.wait()

@@ -64,6 +64,8 @@ def run_server(module: str, arguments: Sequence[str], log: Path) -> Iterator[Ser
     """
     address = free_address()
     command = [sys.executable, "-m", module, "--grpc-address", address, *arguments]
+    if module == "sync" and "--http-address" not in arguments:
+        command += ["--http-address", free_address()]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:

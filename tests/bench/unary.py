@@ -47,7 +47,7 @@ def against_constant(
 
 
 def _contender(name: str, server: Server, template: Callable[[str], CallTemplate]) -> Contender:
-    return Contender(name, server.cpu_seconds, partial(_open_load, template(server.address), server.address))
+    return Contender(name, server.cpu_seconds, partial(open_load, template(server.address), server.address))
 
 
 class _Calls:
@@ -61,7 +61,8 @@ class _Calls:
 
 
 @contextmanager
-def _open_load(template: CallTemplate, address: str) -> Iterator[_Calls]:
+def open_load(template: CallTemplate, address: str) -> Iterator[_Calls]:
+    """Loads the server with the call while the context lasts."""
     with Load(template, address, callers=CALLERS, connections=CONNECTIONS) as load:
         yield _Calls(load)
         _checked(load.finish(ANSWER_SECONDS))

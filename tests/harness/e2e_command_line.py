@@ -93,6 +93,7 @@ def options_of(ports: Ports) -> list[str]:
     chosen = {
         **{f"--{name}-port": port for name, port in ports.grpc.items()},
         **{f"--{name}-admin-port": port for name, port in ports.admin.items()},
+        "--http-port": ports.http,
         "--kafka-port": ports.kafka,
         "--postgres-port": ports.postgres,
     }

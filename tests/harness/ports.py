@@ -50,10 +50,11 @@ def free_address() -> str:
 def free_system() -> Ports:
     """Where a whole system can listen."""
     names = [service.name for service in SERVICES]
-    *each, kafka, postgres = free_ports(2 * len(names) + 2)
+    *each, http, kafka, postgres = free_ports(2 * len(names) + 3)
     return Ports(
         grpc=dict(zip(names, each[::2], strict=True)),
         admin=dict(zip(names, each[1::2], strict=True)),
+        http=http,
         kafka=kafka,
         postgres=postgres,
     )

@@ -38,16 +38,18 @@ async def open_server(
         position = Position.earliest(head.log_epoch, len(head.next_seq))
         await read_model.begin(position)
     ports = Ports(source, read_model, subscriptions or MemorySubscriptions())
-    chosen = SyncSettings(grpc_address="127.0.0.1:0", **settings)
+    chosen = SyncSettings(**{"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0", **settings})
     # The channel outlives the server, so that a drain is seen from outside.
-    async with AsyncExitStack() as channels, open_sync(chosen, ports, position) as port:
-        yield Client(await channels.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}")))
+    async with AsyncExitStack() as channels, open_sync(chosen, ports, position) as serving:
+        channel = await channels.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{serving.grpc}"))
+        yield Client(channel, serving.http)
 
 
 class Client:
     """The stub, and streams."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, http_port: int = 0) -> None:
+        self.http = f"http://127.0.0.1:{http_port}"
         self.stub = sync_service_pb2_grpc.SyncServiceStub(channel)
 
     async def subscribe(self, opening: stream_pb2.Open | None = None) -> "Stream":

@@ -21,6 +21,8 @@ async def running(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A service on `address` with its database in `folder`, or the one given; stopped in the end."""
     arguments = ("--database", database or f"sqlite:///{folder}/{program}.db", "--grpc-address", address)
+    if program == "sync" and "--http-address" not in options:
+        options = ("--http-address", free_address(), *options)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 import pytest
@@ -23,10 +23,13 @@ def taken() -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("service", SERVICES)
-@pytest.mark.parametrize("option", ["--grpc-address", "--admin-address"])
+@pytest.mark.parametrize(
+    ("service", "option"),
+    [*product(SERVICES, ["--grpc-address", "--admin-address"]), ("sync", "--http-address")],
+)
 def test_a_port_in_use_is_named_before_anything_is_made(service: str, option: str, taken: str, tmp_path: Path) -> None:
-    addresses = {"--grpc-address": "127.0.0.1:0", "--admin-address": "127.0.0.1:0"} | {option: taken}
+    addresses = {"--grpc-address": "127.0.0.1:0", "--admin-address": "127.0.0.1:0"}
+    addresses |= ({"--http-address": "127.0.0.1:0"} if service == "sync" else {}) | {option: taken}
     done = subprocess.run(
         [sys.executable, "-m", service, "--database", f"sqlite:///{tmp_path}/new.db", *chain(*addresses.items())],
         capture_output=True,

@@ -16,7 +16,7 @@ async def is_ready() -> bool:
 
 
 def plan(postgres: Postgres | None) -> Plan:
-    return Plan(data_dir=Path("data"), grpc=ADDRESSES, admin=ADDRESSES, postgres=postgres)
+    return Plan(data_dir=Path("data"), grpc=ADDRESSES, admin=ADDRESSES, http="127.0.0.1:1", postgres=postgres)
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)

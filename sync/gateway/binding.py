@@ -1,0 +1,196 @@
+"""From an HTTP request's path, query and body to the message that an RPC takes. What nobody knows is refused."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from infra.runtime.grpc.status import InvalidRequestError, Violation
+from sync.gateway.rules import Rule
+
+Query = Sequence[tuple[str, str]]
+
+_BOOLS: Final = {"true": True, "false": False}
+# Messages that JSON writes as a text or a number: a query can hold them.
+_TEXTS: Final = frozenset(
+    f"google.protobuf.{name}"
+    for name in """
+    Timestamp Duration FieldMask StringValue BytesValue BoolValue Int32Value Int64Value UInt32Value UInt64Value
+    FloatValue DoubleValue
+    """.split()
+)
+# json_format wraps a message of this kind around the error of each field on the way.
+_WITHIN: Final = re.compile(r"Failed to parse (\w+) field: ")
+_NAME_MAX: Final = 100
+
+
+def message_of(rule: Rule, variables: Mapping[str, str], query: Query, body: bytes) -> Message:
+    """The request's message.
+
+    Raises:
+        InvalidRequestError: Some of it cannot be understood.
+    """
+    kind = rule.rpc.input_type
+    message = parsed(kind, _body_of(rule, body)) if rule.body else GetMessageClass(kind)()
+    bound = _bound(rule, variables, query)
+    if not rule.body:
+        return bound
+    violations = [
+        Violation(name, "differs from the path")
+        for name in variables
+        if _value_at(message, name) not in (_value_at(bound, name), type(_value_at(bound, name))())
+    ]
+    if violations:
+        raise InvalidRequestError(violations)
+    message.MergeFrom(bound)
+    return message
+
+
+def json_of(body: bytes) -> Any:  # noqa: ANN401 - any JSON
+    """The JSON of a body, as strict as the format: no NaN, no name twice, no number beyond what a float holds.
+
+    Raises:
+        InvalidRequestError: It is none.
+    """
+    try:
+        return json.loads(
+            body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite_number
+        )
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequestError([Violation("", "the body is no JSON of objects whose names are unlike")]) from error
+
+
+def _body_of(rule: Rule, body: bytes) -> Any:  # noqa: ANN401 - any JSON
+    tree = json_of(body) if body else {}
+    return tree if rule.body == "*" else {rule.body: tree}
+
+
+def _bound(rule: Rule, variables: Mapping[str, str], query: Query) -> Message:
+    tree: dict[str, Any] = {}
+    violations = []
+    for name, value in variables.items():
+        _put(tree, rule.rpc.input_type, name, value, [])
+    for name, value in query:
+        try:
+            _refuse_bound(rule, variables, name)
+            _put(tree, rule.rpc.input_type, name, value, [])
+        except ParseError as error:
+            violations.append(Violation(name, str(error)))
+    if violations:
+        raise InvalidRequestError(violations)
+    return parsed(rule.rpc.input_type, tree)
+
+
+def _refuse_bound(rule: Rule, variables: Mapping[str, str], name: str) -> None:
+    field = rule.rpc.input_type.fields_by_name.get(rule.body)
+    if rule.body == "*" or (field is not None and name.partition(".")[0] in (field.name, field.json_name)):
+        raise ParseError("belongs into the body")
+    if name in variables:
+        raise ParseError("is given by the path")
+
+
+def _put(tree: dict[str, Any], kind: Descriptor, name: str, value: str, path: list[str]) -> None:
+    """Puts a value where its name, `a.b.c` by the names of the contract or of JSON, says."""
+    first, _, rest = name.partition(".")
+    field = _field(kind, first)
+    if field is None:
+        raise ParseError("is no parameter of this path")
+    inner = field.message_type
+    if rest:
+        if inner is None or field.is_repeated:
+            raise ParseError("is no parameter of this path")
+        _put(tree.setdefault(field.name, {}), inner, rest, value, [*path, field.name])
+        return
+    if inner is not None and inner.full_name not in _TEXTS:
+        raise ParseError("holds several fields: name one, with a dot")
+    leaf = _leaf(field, value)
+    if field.is_repeated:
+        tree.setdefault(field.name, []).append(leaf)
+    elif field.name in tree:
+        raise ParseError("is given twice")
+    else:
+        tree[field.name] = leaf
+
+
+def _field(kind: Descriptor, name: str) -> FieldDescriptor | None:
+    field = kind.fields_by_name.get(name) if name.isascii() else None  # half a surrogate would break the look-up
+    return field or next((each for each in kind.fields if each.json_name == name), None)
+
+
+def _leaf(field: FieldDescriptor, value: str) -> Any:  # noqa: ANN401 - any JSON
+    inner = field.message_type
+    if field.type == FieldDescriptor.TYPE_BOOL or (inner is not None and inner.name == "BoolValue"):
+        if value not in _BOOLS:
+            raise ParseError("must be true or false")
+        return _BOOLS[value]
+    return value
+
+
+def parsed(kind: Descriptor, tree: Any) -> Message:  # noqa: ANN401 - any JSON
+    """The message of that kind that the JSON spells.
+
+    Raises:
+        InvalidRequestError: It spells none.
+    """
+    message: Message = GetMessageClass(kind)()
+    violations = list(_strangers(kind, tree, ()))
+    if violations:
+        raise InvalidRequestError(violations)
+    try:
+        return ParseDict(tree, message)
+    # What a field cannot hold is told in as many ways as there are fields; none of them is meant for a caller.
+    except (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        path = ".".join(_WITHIN.findall(str(error)))
+        raise InvalidRequestError([Violation(path, "has a value it cannot have")]) from error
+
+
+def _strangers(kind: Descriptor, tree: Any, path: tuple[str, ...]) -> Iterator[Violation]:  # noqa: ANN401 - any JSON
+    """Names that are none of the contract's, and fields that are given by both of their names."""
+    if not isinstance(tree, dict):
+        if not path:
+            yield Violation("", "the body must be a JSON object")
+        return
+    given: set[str] = set()
+    for name, value in tree.items():
+        field = _field(kind, name)
+        here = (*path, name[:_NAME_MAX])
+        if field is None or field.name in given:
+            yield Violation(".".join(here), "is no field of this request" if field is None else "is given twice")
+            continue
+        given.add(field.name)
+        inner = field.message_type
+        if inner is not None and inner.file.package != "google.protobuf":
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, dict):
+                    yield from _strangers(inner, each, here)
+
+
+def _value_at(message: Message, path: str) -> Any:  # noqa: ANN401 - a field of any type
+    value: Any = message
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) != len(pairs):
+        raise ValueError("a name is given twice")
+    return tree
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _finite_number(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number

@@ -1,0 +1,56 @@
+"""Where the gateway's parts meet."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from google.protobuf.descriptor import FileDescriptor
+from stateset.analytics.v1 import analytics_service_pb2
+from stateset.order.v1 import fulfillment_service_pb2, log_service_pb2, order_service_pb2, return_service_pb2
+from stateset.portfolio.v1 import portfolio_service_pb2
+from stateset.risk.v1 import risk_service_pb2
+from stateset.sync.v1 import sync_service_pb2
+
+from infra.runtime.grpc.channel import open_channel
+from sync.gateway.app import App, with_middleware
+from sync.gateway.server import open_http
+from sync.gateway.transcoder import Backend, Transcoder
+
+FILES: Final[Mapping[str, tuple[FileDescriptor, ...]]] = {
+    "order": tuple(
+        module.DESCRIPTOR
+        for module in (order_service_pb2, fulfillment_service_pb2, return_service_pb2, log_service_pb2)
+    ),
+    "sync": (sync_service_pb2.DESCRIPTOR,),
+    "risk": (risk_service_pb2.DESCRIPTOR,),
+    "portfolio": (portfolio_service_pb2.DESCRIPTOR,),
+    "analytics": (analytics_service_pb2.DESCRIPTOR,),
+}
+
+
+@asynccontextmanager
+async def open_gateway(address: str, backends: Mapping[str, str], *, origins: frozenset[str]) -> AsyncIterator[int]:
+    """Serves HTTP while the context lasts.
+
+    Args:
+        address: `host:port`; port 0 takes any free one.
+        backends: By name of `FILES`, the gRPC address of who serves those services.
+        origins: Whose pages may use it in a browser, beside its own.
+
+    Yields:
+        The port.
+
+    Raises:
+        StartupError: The port is in use.
+    """
+    async with AsyncExitStack() as stack:
+        served = [
+            Backend(
+                tuple(service for file in FILES[name] for service in file.services_by_name.values()),
+                await stack.enter_async_context(open_channel(where)),
+            )
+            for name, where in backends.items()
+        ]
+        transcoder = Transcoder(served, allowed_origins=origins)
+        app = with_middleware(App(transcoder.answer, {}), allowed_origins=origins)
+        yield await stack.enter_async_context(open_http(address, app))

@@ -1,0 +1,161 @@
+"""The HTTP server in our process: its port, its limits, and an end that waits for nobody's goodwill."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from infra.runtime.lifespan import StartupError, background
+from sync.gateway.errors import RequestRefusedError, refused
+
+HEAD_BYTES_MAX: Final = 16_384  # request line and headers; a token takes up to 4 KiB of it
+_HEAD_SECONDS: Final = 10.0
+_IDLE_SECONDS: Final = 30
+_MESSAGE_BYTES_MAX: Final = 262_144  # of a WebSocket, received
+_DRAIN_SECONDS: Final = 5
+_STARTED_SECONDS: Final = 10.0
+
+
+@asynccontextmanager
+async def open_http(address: str, app: ASGIApp) -> AsyncIterator[int]:
+    """Serves the application until the context ends, and then what has been begun, for a few seconds.
+
+    Args:
+        address: `host:port`; port 0 takes any free one.
+        app: Streams that it serves are to be ended by whoever began them, before the context ends.
+
+    Yields:
+        The port.
+
+    Raises:
+        StartupError: The port is in use.
+    """
+    listening = _bind(address)
+    port: int = listening.getsockname()[1]
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http=_Protocol,
+            ws="websockets-sansio",
+            ws_max_size=_MESSAGE_BYTES_MAX,
+            ws_per_message_deflate=False,  # compressed, each reader would be written bytes of its own
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_IDLE_SECONDS,
+            timeout_graceful_shutdown=_DRAIN_SECONDS,
+        )
+    )
+    async with background(server.serve([listening]), name="http"):
+        async with asyncio.timeout(_STARTED_SECONDS):
+            await server.ready.wait()
+        try:
+            yield port
+        finally:
+            server.should_exit = True
+            await server.ended.wait()
+
+
+def _bind(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    listening = socket.socket()
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, int(port)))
+    except (OSError, ValueError, OverflowError) as error:
+        listening.close()
+        raise StartupError(
+            f"address {address} is not free: stop what listens there, or choose another with --http-address"
+        ) from error
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the process: taken here, they would end it before its other servers have drained."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().shutdown(sockets)
+        finally:
+            self.ended.set()
+
+
+class _Protocol(HttpToolsProtocol):
+    """One connection. What its parser leaves unbounded has bounds here: how long a head may be, and take."""
+
+    _head_bytes = 0
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent has it
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_timer is not None and self._head_bytes > HEAD_BYTES_MAX:
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_is_here()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
+            self._refuse_head()
+            raise ValueError  # ends the parser's work
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - what the parser says is not for callers
+        self._refuse("MALFORMED_HTTP", "the request is no HTTP")
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_bytes = 0
+            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+
+    def _head_is_here(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _refuse_head(self) -> None:
+        self._refuse("HEADERS_TOO_LARGE", f"the headers have more than {HEAD_BYTES_MAX} bytes")
+
+    def _refuse(self, reason: str, message: str) -> None:
+        self._head_is_here()
+        if self.transport.is_closing():
+            return
+        answer = refused(RequestRefusedError(reason, message))
+        head: list[Any] = [f"HTTP/1.1 {answer.status_code} \r\n".encode(), b"connection: close\r\n"]
+        for name, value in answer.raw_headers:
+            head += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*head, b"\r\n", bytes(answer.body)]))
+        self.transport.close()

@@ -1,0 +1,139 @@
+"""What a path, a query and a body become; everything that they cannot become is refused, by the field."""
+
+from typing import Any
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+
+from infra.runtime.grpc.status import InvalidRequestError
+from sync.gateway.binding import json_of, message_of, parsed
+from sync.gateway.rules import Routes, Rule, rules_of
+from tests.harness.gateway_contract import SHELVES
+
+ROUTES = Routes(rules_of(SHELVES))
+READ, _ = ROUTES.find("GET", "/v1/shelves/x")
+PATCH, _ = ROUTES.find("PATCH", "/v1/shelves/x/inner")
+PUT, _ = ROUTES.find("PUT", "/v1/w/x")
+NAMED = {"name": "shelves/x"}
+
+
+def bound(rule: Rule, query: list[tuple[str, str]], body: bytes = b"") -> dict[str, Any]:
+    message = MessageToDict(message_of(rule, NAMED, query, body))
+    assert message.pop("name") == "shelves/x"
+    return message
+
+
+def violations(rule: Rule, query: list[tuple[str, str]], body: bytes = b"") -> list[str]:
+    with pytest.raises(InvalidRequestError) as raised:
+        message_of(rule, NAMED, query, body)
+    return [violation.field for violation in raised.value.violations]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ([("inner.deep_text", "a"), ("inner.numbers", "1")], {"inner": {"deepText": "a", "numbers": ["1"]}}),
+        ([("inner.numbers", "1"), ("inner.numbers", "-2")], {"inner": {"numbers": ["1", "-2"]}}),
+        ([("inner.inner.deepText", "")], {"inner": {"inner": {}}}),
+        ([("moods", "MOOD_GOOD"), ("moods", "1"), ("moods", "7")], {"moods": ["MOOD_GOOD", "MOOD_GOOD", 7]}),
+        ([("isNew", "true")], {"isNew": True}),
+        ([("raw", "-_8=")], {"raw": "+/8="}),
+        ([("at", "2026-01-02T03:04:05.5Z")], {"at": "2026-01-02T03:04:05.500Z"}),
+        ([("within", "1.5s")], {"within": "1.500s"}),
+        ([("mask", "a,b.c")], {"mask": "a,b.c"}),
+        ([("right", "-5")], {"right": -5}),
+        ([("share", "0.25")], {"share": 0.25}),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_query_is_bound_to_the_fields_that_it_names(query: list[tuple[str, str]], message: dict[str, Any]) -> None:
+    assert message == bound(READ, query)
+
+
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ([("nobody", "1"), ("inner.nobody", "1"), ("is_new.x", "1")], ["nobody", "inner.nobody", "is_new.x"]),
+        ([("inner", "1")], ["inner"]),
+        ([("inners.deep_text", "1")], ["inners.deep_text"]),
+        ([("is_new", "yes")], ["is_new"]),
+        ([("is_new", "true"), ("isNew", "true")], ["isNew"]),
+        ([("moods", "MOOD_BAD")], ["moods"]),
+        ([("inner.numbers", "1.5")], ["inner.numbers"]),
+        ([("inner.numbers", "9223372036854775808")], ["inner.numbers"]),
+        ([("right", "")], ["right"]),
+        ([("left", "a"), ("right", "1")], [""]),
+        ([("at", "yesterday")], ["at"]),
+        ([("within", "1e400s")], ["within"]),
+        ([("name", "x")], ["name"]),
+        ([("", "x")], [""]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_query_that_is_bound_to_nothing_is_refused(query: list[tuple[str, str]], fields: list[str]) -> None:
+    assert fields == violations(READ, query)
+
+
+def test_a_body_may_be_one_field_and_the_query_the_others() -> None:
+    query = [("is_new", "true")]
+    assert bound(PATCH, query, b'{"deepText": "a"}') == {"isNew": True, "inner": {"deepText": "a"}}
+    assert violations(PATCH, [("inner.deep_text", "a")], b"{}") == ["inner.deep_text"]
+
+
+def test_a_body_may_be_everything_that_the_path_leaves() -> None:
+    assert bound(PUT, [], b'{"is_new": true, "name": "shelves/x"}') == {"isNew": True}
+    assert bound(PUT, []) == {}
+    assert violations(PUT, [("is_new", "true")]) == ["is_new"]
+    assert violations(PUT, [], b'{"name": "shelves/y"}') == ["name"]
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        (b'{"nobody": 1, "inner": {"deepText": "a", "x": 1}, "inners": [{"y": 1}]}', ["nobody", "inner.x", "inners.y"]),
+        (b'{"is_new": true, "isNew": true}', ["isNew"]),
+        (b'{"\\ud800": 1}', ["\ud800"]),
+        (b'{"inner": {"deepText": "\\ud800"}}', ["inner.deepText"]),
+        (b'{"inner": {"numbers": [1e300]}}', ["inner.numbers"]),
+        (b'{"inner": {"numbers": 1}}', ["inner.numbers"]),
+        (b'{"inner": 1}', ["inner"]),
+        (b'{"inners": [null]}', ["inners"]),
+        (b'{"right": 2147483648}', ["right"]),
+        (b'{"isNew": "true"}', ["isNew"]),
+        (b"[]", [""]),
+        (b"null", [""]),
+        (b"1", [""]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_body_that_says_what_no_field_can_hold_is_refused(body: bytes, fields: list[str]) -> None:
+    assert fields == violations(PUT, [], body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b'{"a": 1, "a": 2}',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e400}',
+        b"[" * 100_000,
+        b'{"a": ' + b"9" * 5_000 + b"}",
+        '{"a": 1}'.encode("utf-16"),
+    ],
+    ids=lambda body: repr(body[:12]),
+)
+def test_what_is_no_json_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidRequestError):
+        json_of(body)
+
+
+def test_a_body_that_is_nested_without_end_is_refused() -> None:
+    tree: dict[str, Any] = {}
+    for _ in range(400):
+        tree = {"inner": tree}
+    with pytest.raises(InvalidRequestError):
+        parsed(READ.rpc.input_type, tree)
