@@ -45,7 +45,8 @@ class WriterLimits:
             longer stall of the database; less keeps the answers of an overloaded service worth having.
         least_seconds: A caller that has less left is refused: a group commit takes longer.
         gather_commands: The writer waits for this many, if it has reason to expect them…
-        gather_seconds: … but never longer than this.
+        gather_seconds: … but never longer than this, not counting what the event loop is busy for meanwhile…
+        quiet_seconds: … and only while they keep coming: so long without a new one, and it goes to work.
     """
 
     group_commands_max: int = 256
@@ -54,7 +55,8 @@ class WriterLimits:
     queue_seconds_max: float = 1.0
     least_seconds: float = 0.005
     gather_commands: int = 64
-    gather_seconds: float = 0.005
+    gather_seconds: float = 0.01
+    quiet_seconds: float = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +167,30 @@ class Writer:
                 self._expected = max(len(group) + len(self._queue), 0.95 * self._expected)
 
     async def _gather(self) -> None:
-        """Waits for a first command, then for as many as the last groups make likely; a lone caller for nothing."""
-        await self._wait_for(1)
+        """Waits for a first command, then for as many as the last groups make likely; a lone caller for nothing.
+
+        While the event loop is busy nobody can come, and waiting costs nothing: only a quiet time that it was free for
+        says that the rest stay away. So groups fill up under load, and do not wait without.
+        """
+        if not self._queue:
+            await self._wait_for(1)
         wanted = min(self._limits.gather_commands, round(self._expected))
-        try:
-            async with asyncio.timeout(self._limits.gather_seconds):
-                await self._wait_for(wanted)
-        except TimeoutError:
-            return
+        quiet_seconds, waited_seconds = self._limits.quiet_seconds, 0.0
+        loop = asyncio.get_running_loop()
+        while len(self._queue) < wanted and waited_seconds < self._limits.gather_seconds and not self._closing:
+            came, due = len(self._queue), loop.time() + quiet_seconds
+            timer = loop.call_at(due, self._enough.set)
+            await self._wait_for(wanted)
+            timer.cancel()
+            if len(self._queue) == came and loop.time() < due + quiet_seconds:
+                return
+            waited_seconds += quiet_seconds
 
     async def _wait_for(self, commands: int) -> None:
+        """Until so many wait, or something else has to be looked at."""
         self._wanted = commands
-        if len(self._queue) < commands and not self._closing:
-            self._enough.clear()
+        self._enough.clear()
+        if not self._closing:
             await self._enough.wait()
 
     def _take(self) -> list[_Waiting]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -50,6 +51,12 @@ def clock() -> ManualClock:
 @pytest.fixture
 async def writer(log: HeldLog, clock: ManualClock) -> AsyncIterator[Writer]:
     limits = WriterLimits(group_commands_max=4, queue_commands_max=6, gather_seconds=0.001)
+    async with writing(log, clock, limits) as writer:
+        yield writer
+
+
+@asynccontextmanager
+async def writing(log: HeldLog, clock: ManualClock, limits: WriterLimits) -> AsyncIterator[Writer]:
     writer = Writer(log, WireCodec(log.log_epoch, 3), Heads(log.log_epoch, [1, 1, 1]), clock, limits, Policy())
     async with writer.running():
         yield writer
@@ -72,6 +79,31 @@ async def test_what_waits_during_a_commit_shares_the_next_one(log: HeldLog, writ
     log.free.set()
     await asyncio.gather(*first, *rest)
     assert log.groups == [1, 4, 1]
+
+
+async def test_a_group_waits_for_those_who_have_just_been_answered(log: HeldLog, clock: ManualClock) -> None:
+    async with writing(log, clock, WriterLimits(gather_seconds=60, quiet_seconds=60)) as writer:
+        first = start(writer, "o-1")
+        await until_committing(log, 1)
+        rest = start(writer, "o-2", "o-3")
+        await asyncio.sleep(0)
+        log.free.set()
+        await asyncio.gather(*first)
+        await asyncio.sleep(0)
+        assert log.groups == [1]
+        await asyncio.gather(*rest, *start(writer, "o-4"))
+        assert log.groups == [1, 3]
+
+
+async def test_a_group_does_not_wait_for_those_who_stay_away(log: HeldLog, clock: ManualClock) -> None:
+    async with writing(log, clock, WriterLimits(gather_seconds=60, quiet_seconds=0.001)) as writer:
+        first = start(writer, "o-1")
+        await until_committing(log, 1)
+        rest = start(writer, "o-2", "o-3")
+        await asyncio.sleep(0)
+        log.free.set()
+        await asyncio.gather(*first, *rest)
+        assert log.groups == [1, 2]
 
 
 async def test_a_full_queue_refuses_at_once(log: HeldLog, writer: Writer) -> None:
