@@ -1,7 +1,7 @@
 """What becomes of a group of commands: pure decisions over one view of the database."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from prometheus_client import Counter
 
@@ -36,8 +36,7 @@ from order.domain.policy import Policy
 REFUSED = Counter("stateset_order_commands_refused_total", "Commands that the model refused, by error.", ["error"])
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The answer to one command: its encoded reply or refusal, and whether it was given before."""
 
     body: bytes

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from infra.kernel.digest import Digest
@@ -14,8 +15,7 @@ from order.domain.order import Order
 from order.domain.records import Record, RecordKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
+class Submission(NamedTuple):
     """One command as it came in, with all that its events will say about its origin.
 
     Attributes:
@@ -56,8 +56,7 @@ class Outcome(IntEnum):
     NOT_EXECUTED = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredReply:
+class StoredReply(NamedTuple):
     """What a request id was answered with.
 
     Attributes:
@@ -67,12 +66,11 @@ class StoredReply:
 
     outcome: Outcome
     method: str = ""
-    fields: Mapping[str, bytes] = field(default_factory=dict)
+    fields: Mapping[str, bytes] = MappingProxyType({})
     reply: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Head(NamedTuple):
     """Where one shard stands: the seq of its next event, and the record time of its last (0 before the first)."""
 
     next_seq: int
@@ -225,8 +223,7 @@ class Log(Protocol):
         """Moves floors forward, never back, durably; False, and none moved, if the delivery epoch is not the newest."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CausedEvent:
+class CausedEvent(NamedTuple):
     """One event that a command caused."""
 
     event_id: str

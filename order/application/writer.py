@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from prometheus_client import Histogram
 
@@ -59,8 +60,7 @@ class WriterLimits:
     quiet_seconds: float = 0.002
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     submission: Submission
     future: asyncio.Future[Reply]
     since: float

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from infra.kernel.money import amount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewLine:
+class NewLine(NamedTuple):
     """A line of an order to place; its price in billionths of the currency's main unit."""
 
     line_id: str

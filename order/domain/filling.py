@@ -1,7 +1,6 @@
 """Fills, and fills that are taken back."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from infra.kernel.money import AMOUNT_MAX, amount
@@ -73,8 +72,7 @@ def _with_fill(order: Order, fill: Fill, *, sign: int, canceled: int) -> tuple[L
 
 def _line_with_fill(line: Line, part: PricedFillLine, version: int, sign: int, canceled: int) -> Line:
     at_price = sign * (part.price_nanos == line.price_nanos and version > line.price_version)
-    return replace(
-        line,
+    return line._replace(
         filled=line.filled + sign * part.quantity,
         filled_amount=line.filled_amount + sign * part.amount,
         filled_at_price=line.filled_at_price + at_price * part.quantity,

@@ -1,7 +1,6 @@
 """The life of an order: `decide` may refuse a command, `evolve` may not refuse a change."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -84,7 +83,7 @@ def evolve(order: Order | None, change: Change, *, occur_time_us: int, record_ti
         effect = erasing.erased(record_time_us)
     else:
         effect = _EVOLVE[type(change)](order, change)
-    return with_state(replace(order, **effect, version=order.version + 1, update_time_us=record_time_us))
+    return with_state(order._replace(**effect, version=order.version + 1, update_time_us=record_time_us))
 
 
 def records_after(

@@ -1,7 +1,6 @@
 """What the commands on lines have in common."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol, TypedDict
 
 from order.domain.errors import QuantityConflictError, UnknownLineError
@@ -78,4 +77,4 @@ def _moved(line: Line, quantity: int, to: str, out_of: str) -> Line:
         counters[to] = getattr(line, to) + quantity
     if out_of:
         counters[out_of] = getattr(line, out_of) - quantity
-    return replace(line, **counters)
+    return line._replace(**counters)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class OrderState(StrEnum):
@@ -31,8 +32,7 @@ class CloseReason(StrEnum):
     EXPIRED = "EXPIRED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(NamedTuple):
     """One product of an order. Quantities are whole units, amounts minor units of the order's currency.
 
     Attributes:
@@ -73,8 +73,7 @@ class Hold:
     blocks_fills: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(NamedTuple):
     """An order as it stands after one of its events.
 
     Attributes:

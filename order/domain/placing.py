@@ -1,7 +1,6 @@
 """An order's beginning, and what it is amended to while some of it is open."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from infra.kernel.money import AMOUNT_MAX, amount
@@ -120,7 +119,7 @@ def _accepted(_order: Order, _change: OrderAccepted) -> Effect:
 
 
 def _rejected(order: Order, _change: OrderRejected) -> Effect:
-    lines = tuple(replace(line, canceled=line.canceled + line.leaves) for line in order.lines)
+    lines = tuple(line._replace(canceled=line.canceled + line.leaves) for line in order.lines)
     return Effect(lines=lines, rejected=True, close_reason=CloseReason.REJECTED, cancel_requested=False)
 
 
@@ -139,11 +138,10 @@ def _with_terms(order: Order, change: OrderAmended) -> Effect:
 
 def _line_with_terms(order: Order, line: Line, terms: LineTerms) -> Line:
     """Fills at a price that no longer holds keep their amounts; those at the new one begin to round together."""
-    line = replace(line, quantity=terms.quantity, amount=amount(terms.quantity, terms.price_nanos, order.currency_code))
+    line = line._replace(quantity=terms.quantity, amount=amount(terms.quantity, terms.price_nanos, order.currency_code))
     if terms.price_nanos == line.price_nanos:
         return line
-    return replace(
-        line,
+    return line._replace(
         price_nanos=terms.price_nanos,
         price_version=order.version + 1,
         filled_at_price=0,

@@ -1,7 +1,6 @@
 """The state of an order: a pure function of its counters and of how it was closed."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -60,9 +59,9 @@ def with_state(order: Order) -> Order:
     """
     totals = totals_of(order)
     if totals.canceled and not totals.leaves and order.close_reason is None:
-        order = replace(order, close_reason=CloseReason.CANCELED)
+        order = order._replace(close_reason=CloseReason.CANCELED)
     state = _state(order, totals)
-    return order if state is order.state else replace(order, state=state)
+    return order if state is order.state else order._replace(state=state)
 
 
 def _state(order: Order, totals: Totals) -> OrderState:

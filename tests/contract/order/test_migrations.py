@@ -1,7 +1,6 @@
 """What was written under an older revision is served by this one."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ async def test_orders_of_before_there_were_lists_by_time_have_their_place_in_the
         shutil.copy(next(MIGRATIONS.glob(f"{revision}_*.py")), older)
     rows = []
     for number in range(ORDERS):
-        order = replace(carry_out(place(1, order_id=f"o-{number:04}")), place_time_us=ORDERS - number)
+        order = carry_out(place(1, order_id=f"o-{number:04}"))._replace(place_time_us=ORDERS - number)
         rows.append({"order_id": order.order_id, "body": order_to_wire(order).SerializeToString()})
     insert = text("INSERT INTO orders VALUES (:order_id, 'c-1', 's-1', 'USD', 'PENDING', 1, :body)")
     async with open_database(database_url, service="order", migrations=older) as database:

@@ -173,9 +173,7 @@ async def test_a_command_whose_turn_comes_too_late_is_not_carried_out(
 
 
 async def _submit_until(writer: Writer, deadline: float) -> object:
-    command = submission(place(1, order_id="o-2"))
-    object.__setattr__(command, "deadline", deadline)
-    return await writer.submit(command)
+    return await writer.submit(submission(place(1, order_id="o-2"))._replace(deadline=deadline))
 
 
 async def test_a_group_that_one_command_spoils_answers_the_others(log: HeldLog, writer: Writer) -> None:
