@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
-from stateset.common.v1 import event_metadata_pb2, position_pb2
-from stateset.order.v1 import order_event_pb2, order_pb2, order_service_pb2
+from stateset.common.v1 import event_metadata_pb2
+from stateset.order.v1 import order_event_pb2, order_service_pb2
 
 from infra.kernel.shard import shard_of
 from infra.runtime.grpc.status import refusal_of, to_status
-from infra.runtime.grpc.wire import embedded, timestamp_to_wire
+from infra.runtime.grpc.wire import embedded, set_timestamp
 from order.adapters.grpc_status import DOMAIN, ERRORS, STORED_CODES
 from order.adapters.wire_changes import change_to_wire
 from order.adapters.wire_order import STATE_TO_WIRE, order_to_wire
@@ -36,50 +36,52 @@ class WireCodec:
         self, submission: Submission, caused: CausedEvent, before: Order | None, after: Order, order_bytes: bytes
     ) -> bytes:
         """See `Codec.encode_event`."""
+        event = order_event_pb2.OrderEvent()
+        self._set_metadata(event.metadata, submission, caused, after)
+        event.order_id = after.order_id
+        event.version = after.version
+        event.shard = shard_of(after.order_id, self._shards)
+        event.seq = caused.seq
+        if before is not None:
+            event.previous_state = STATE_TO_WIRE[before.state]
+        event.state = STATE_TO_WIRE[after.state]
         name, change = change_to_wire(caused.change, after)
-        record_time = timestamp_to_wire(after.update_time_us)
-        occur_time_us = submission.occur_time_us
-        event = order_event_pb2.OrderEvent(
-            metadata=event_metadata_pb2.EventMetadata(
-                event_id=caused.event_id,
-                type=event_type(caused.change),
-                source=SOURCE,
-                subject=f"orders/{after.order_id}",
-                log_epoch=self._log_epoch,
-                occur_time=record_time if occur_time_us is None else timestamp_to_wire(occur_time_us),
-                record_time=record_time,
-                actor=submission.principal,
-                request_id=submission.request_id,
-                correlation_id=submission.correlation_id,
-                causation_id=submission.causation_id,
-                traceparent=submission.traceparent,
-                group_index=caused.group_index,
-                group_size=caused.group_size,
-                reason=submission.reason,
-            ),
-            order_id=after.order_id,
-            version=after.version,
-            shard=shard_of(after.order_id, self._shards),
-            seq=caused.seq,
-            previous_state=STATE_TO_WIRE[before.state] if before else order_pb2.ORDER_STATE_UNSPECIFIED,
-            state=STATE_TO_WIRE[after.state],
-        )
         getattr(event, name).CopyFrom(change)
         return event.SerializeToString() + embedded(order_event_pb2.OrderEvent.ORDER_FIELD_NUMBER, order_bytes)
 
+    def _set_metadata(
+        self, metadata: event_metadata_pb2.EventMetadata, submission: Submission, caused: CausedEvent, after: Order
+    ) -> None:
+        record_time_us, occur_time_us = after.update_time_us, submission.occur_time_us
+        metadata.event_id = caused.event_id
+        metadata.type = event_type(caused.change)
+        metadata.source = SOURCE
+        metadata.subject = f"orders/{after.order_id}"
+        metadata.log_epoch = self._log_epoch
+        set_timestamp(metadata.occur_time, record_time_us if occur_time_us is None else occur_time_us)
+        set_timestamp(metadata.record_time, record_time_us)
+        metadata.actor = submission.principal
+        metadata.request_id = submission.request_id
+        metadata.correlation_id = submission.correlation_id
+        metadata.causation_id = submission.causation_id
+        metadata.traceparent = submission.traceparent
+        metadata.group_index = caused.group_index
+        metadata.group_size = caused.group_size
+        metadata.reason = submission.reason
+
     def encode_reply(self, order_bytes: bytes, order_id: str, caused: Sequence[CausedEvent], next_seq: int) -> bytes:
         """See `Codec.encode_reply`. Every command's response has the same fields, so one message encodes them all."""
+        rest = order_service_pb2.PlaceOrderResponse()
+        for each in caused:
+            event = rest.events.add()
+            event.event_id = each.event_id
+            event.type = event_type(each.change)
+            event.version = each.version
+            event.seq = each.seq
         positions = [0] * self._shards
         positions[shard_of(order_id, self._shards)] = next_seq
-        rest = order_service_pb2.PlaceOrderResponse(
-            events=[
-                order_service_pb2.CausedEvent(
-                    event_id=each.event_id, type=event_type(each.change), version=each.version, seq=each.seq
-                )
-                for each in caused
-            ],
-            position=position_pb2.Position(log_epoch=self._log_epoch, next_seq=positions),
-        )
+        rest.position.log_epoch = self._log_epoch
+        rest.position.next_seq.extend(positions)
         return embedded(order_service_pb2.PlaceOrderResponse.ORDER_FIELD_NUMBER, order_bytes) + rest.SerializeToString()
 
     def encode_refusal(self, error: OrderError) -> bytes | None:

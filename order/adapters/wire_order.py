@@ -1,12 +1,12 @@
 """Between the contract's order and the model's."""
 
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 from stateset.common.v1 import money_pb2
 from stateset.order.v1 import order_pb2
 
-from infra.runtime.grpc.wire import timestamp_from_wire, timestamp_to_wire
+from infra.runtime.grpc.wire import set_timestamp, timestamp_from_wire
 from order.domain.legality import allowed_actions
 from order.domain.order import CloseReason, Hold, Line, Order, OrderState
 
@@ -42,26 +42,29 @@ _UNUSED: Final = (None, "", (), 0, None)
 
 def order_to_wire(order: Order) -> order_pb2.Order:
     """The order as a message, without personal data."""
-    currency = order.currency_code
-    return order_pb2.Order(
-        order_id=order.order_id,
-        version=order.version,
-        state=STATE_TO_WIRE[order.state],
-        customer_id=order.customer_id,
-        store_id=order.store_id,
-        currency_code=currency,
-        lines=[_line_to_wire(line, currency) for line in order.lines],
-        total=money_to_wire(currency, sum(line.amount for line in order.lines)),
-        filled_total=money_to_wire(currency, sum(line.filled_amount for line in order.lines)),
-        etag=order.etag,
-        accepted=order.accepted,
-        rejected=order.rejected,
-        close_reason=_CLOSE_TO_WIRE[order.close_reason],
-        allowed_actions=_actions_to_wire(allowed_actions(order)),
-        place_time=timestamp_to_wire(order.place_time_us),
-        update_time=timestamp_to_wire(order.update_time_us),
-        **_seldom_to_wire(order),
-    )
+    message = order_pb2.Order()
+    message.order_id = order.order_id
+    message.version = order.version
+    message.state = STATE_TO_WIRE[order.state]
+    message.customer_id = order.customer_id
+    message.store_id = order.store_id
+    message.currency_code = order.currency_code
+    total = filled_total = 0
+    for line in order.lines:
+        _set_line(message.lines.add(), line, order.currency_code)
+        total += line.amount
+        filled_total += line.filled_amount
+    set_money(message.total, order.currency_code, total)
+    set_money(message.filled_total, order.currency_code, filled_total)
+    message.etag = order.etag
+    message.accepted = order.accepted
+    message.rejected = order.rejected
+    message.close_reason = _CLOSE_TO_WIRE[order.close_reason]
+    message.allowed_actions.extend(_actions_to_wire(allowed_actions(order)))
+    set_timestamp(message.place_time, order.place_time_us)
+    set_timestamp(message.update_time, order.update_time_us)
+    _set_seldom(message, order)
+    return message
 
 
 @cache  # few sets of actions are ever allowed together
@@ -69,24 +72,21 @@ def _actions_to_wire(actions: tuple[str, ...]) -> tuple[order_pb2.OrderAction.Va
     return tuple(_ACTION_TO_WIRE[action] for action in actions)
 
 
-def _seldom_to_wire(order: Order) -> dict[str, Any]:
+def _set_seldom(message: order_pb2.Order, order: Order) -> None:
     """The fields that most orders leave unset, and that then cost nothing."""
     erased_us = order.personal_erase_time_us
     if (order.expire_time_us, order.market_id, order.holds, order.authorized, erased_us) == _UNUSED:
-        return {}
-    currency = order.currency_code
-    return {
-        "market_id": order.market_id,
-        "cancel_requested": order.cancel_requested,
-        "expire_time": None if order.expire_time_us is None else timestamp_to_wire(order.expire_time_us),
-        "holds": [hold_to_wire(hold) for hold in order.holds],
-        "personal_erase_time": None if erased_us is None else timestamp_to_wire(erased_us),
-        **{
-            name: money_to_wire(currency, getattr(order, name))
-            for name in ("authorized", "captured", "refunded")
-            if getattr(order, name)
-        },
-    }
+        return
+    message.market_id = order.market_id
+    message.cancel_requested = order.cancel_requested
+    if order.expire_time_us is not None:
+        set_timestamp(message.expire_time, order.expire_time_us)
+    if erased_us is not None:
+        set_timestamp(message.personal_erase_time, erased_us)
+    message.holds.extend(hold_to_wire(hold) for hold in order.holds)
+    for name in ("authorized", "captured", "refunded"):
+        if minor_units := getattr(order, name):
+            set_money(getattr(message, name), order.currency_code, minor_units)
 
 
 def order_from_wire(body: bytes) -> Order:
@@ -126,31 +126,29 @@ def hold_to_wire(hold: Hold) -> order_pb2.Hold:
     return order_pb2.Hold(hold_id=hold.hold_id, reason_code=hold.reason_code, blocks_fills=hold.blocks_fills)
 
 
-def _line_to_wire(line: Line, currency: str) -> order_pb2.OrderLine:
-    message = order_pb2.OrderLine(
-        line_id=line.line_id,
-        product_id=line.product_id,
-        quantity=line.quantity,
-        unit_price=money_pb2.Price(currency_code=currency, nanos=line.price_nanos),
-        amount=money_to_wire(currency, line.amount),
-        canceled=line.canceled,
-        leaves=line.leaves,
-    )
+def _set_line(message: order_pb2.OrderLine, line: Line, currency: str) -> None:
+    message.line_id = line.line_id
+    message.product_id = line.product_id
+    message.quantity = line.quantity
+    message.unit_price.currency_code = currency
+    message.unit_price.nanos = line.price_nanos
+    set_money(message.amount, currency, line.amount)
+    message.canceled = line.canceled
+    message.leaves = line.leaves
     if line.filled or line.price_version:
-        _add_fills(message, line, currency)
-    return message
+        _set_fills(message, line, currency)
 
 
-def _add_fills(message: order_pb2.OrderLine, line: Line, currency: str) -> None:
+def _set_fills(message: order_pb2.OrderLine, line: Line, currency: str) -> None:
     """What is 0 or not set until the first fill, and then costs nothing."""
     message.filled = line.filled
     message.shipped = line.shipped
     message.delivered = line.delivered
     message.return_open = line.return_open
     message.returned = line.returned
-    message.filled_amount.CopyFrom(money_to_wire(currency, line.filled_amount))
+    set_money(message.filled_amount, currency, line.filled_amount)
     message.filled_at_unit_price = line.filled_at_price
-    message.filled_at_unit_price_amount.CopyFrom(money_to_wire(currency, line.filled_at_price_amount))
+    set_money(message.filled_at_unit_price_amount, currency, line.filled_at_price_amount)
     message.price_version = line.price_version
 
 
@@ -172,6 +170,12 @@ def _line_from_wire(message: order_pb2.OrderLine) -> Line:
         filled_at_price_amount=message.filled_at_unit_price_amount.minor_units,
         price_version=message.price_version,
     )
+
+
+def set_money(message: money_pb2.Money, currency_code: str, minor_units: int) -> None:
+    """Fills a message that is part of another one, which costs half of making and copying it."""
+    message.currency_code = currency_code
+    message.minor_units = minor_units
 
 
 def money_to_wire(currency_code: str, minor_units: int) -> money_pb2.Money:

@@ -1,5 +1,6 @@
 """Between the messages that all services share and the values that their code works with."""
 
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -27,8 +28,15 @@ def position_from_wire(message: position_pb2.Position) -> Position:
 
 def timestamp_to_wire(time_us: int) -> Timestamp:
     """Microseconds since 1970 as a message."""
-    seconds, micros = divmod(time_us, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=micros * 1000)
+    message = Timestamp()
+    set_timestamp(message, time_us)
+    return message
+
+
+def set_timestamp(message: Timestamp, time_us: int) -> None:
+    """Fills a message that is part of another one with microseconds since 1970."""
+    message.seconds, micros = divmod(time_us, 1_000_000)
+    message.nanos = micros * 1000
 
 
 def timestamp_from_wire(message: Timestamp) -> int:
@@ -47,11 +55,14 @@ def freshness_to_wire(position: Position, as_of_us: int, now_us: int) -> positio
 
 def embedded(field_number: int, body: bytes) -> bytes:
     """A message field around a message that is encoded already."""
-    header = bytearray()
-    for number in (field_number << 3 | 2, len(body)):
-        left = number
-        while left > _VARINT_BITS:
-            header.append(left & _VARINT_BITS | 0x80)
-            left >>= 7
-        header.append(left)
-    return bytes(header) + body
+    return _varint(field_number << 3 | 2) + _varint(len(body)) + body
+
+
+@lru_cache(maxsize=4096)  # few field numbers, and lengths that are alike
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > _VARINT_BITS:
+        encoded.append(number & _VARINT_BITS | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
