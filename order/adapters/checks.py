@@ -18,6 +18,9 @@ LINES_MAX: Final = 500
 _ID_MAX: Final = 64
 _TEXT_MAX: Final = 1000
 _QUANTITY_MAX: Final = 1_000_000_000
+_QUANTITY: Final = f"must be 1 to {_QUANTITY_MAX}"
+_TEXT: Final = f"must be at most {_TEXT_MAX} characters, none U+0000"
+_COST: Final = f"must not come to more than {AMOUNT_MAX} minor units"
 _SECONDS_MIN: Final = -62_135_596_800  # the years 1 to 9999, as the contract's timestamps have them
 _SECONDS_MAX: Final = 253_402_300_799
 _NANOS_MAX: Final = 999_999_999
@@ -25,13 +28,26 @@ _NANOS_MAX: Final = 999_999_999
 
 @dataclass(slots=True)
 class Checks:
-    """Collects violations while a request is read."""
+    """Collects violations while a request is read. Nothing is formatted for a request that is right.
+
+    Attributes:
+        found: The violations.
+        items: The repeated field that is being read, and…
+        index: … which item of it: paths are relative to that item.
+    """
 
     found: list[Violation] = field(default_factory=list)
+    items: str = ""
+    index: int = 0
+
+    def item(self, items: str, index: int) -> "Checks":
+        """The checks of one item of a repeated field; what they find is found here."""
+        return Checks(self.found, items, index)
 
     def refuse(self, path: str, description: str) -> None:
-        """Notes a violation."""
-        self.found.append(Violation(path, description))
+        """Notes a violation; an empty path is the item itself."""
+        item = f"{self.items}[{self.index}]" if self.items else ""
+        self.found.append(Violation(f"{item}.{path}" if item and path else item or path, description))
 
     def require(self, holds: bool, path: str, description: str) -> None:  # noqa: FBT001 - the condition comes first
         """Notes a violation unless the condition holds."""
@@ -46,25 +62,26 @@ class Checks:
 
     def text(self, path: str, value: str) -> str:
         """Free text."""
-        self.require(
-            len(value) <= _TEXT_MAX and "\0" not in value, path, f"must be at most {_TEXT_MAX} characters, none U+0000"
-        )
+        self.require(len(value) <= _TEXT_MAX and "\0" not in value, path, _TEXT)
         return value
 
     def quantity(self, path: str, value: int) -> int:
         """Whole units."""
-        self.require(0 < value <= _QUANTITY_MAX, path, f"must be 1 to {_QUANTITY_MAX}")
+        self.require(0 < value <= _QUANTITY_MAX, path, _QUANTITY)
         return value
 
     def price(self, path: str, price: money_pb2.Price) -> int:
         """A unit price; its nanos."""
-        self.require(price.nanos >= 0, f"{path}.nanos", "must not be negative")
+        if price.nanos < 0:
+            self.refuse(f"{path}.nanos", "must not be negative")
         return price.nanos
 
     def unique(self, path: str, ids: Sequence[str]) -> None:
         """Line ids that are named once."""
+        if len(set(ids)) == len(ids):
+            return
         for index, each in enumerate(ids):
-            self.require(each not in ids[:index], f"{path}[{index}].line_id", "must be named once")
+            self.item(path, index).require(each not in ids[:index], "line_id", "must be named once")
 
     def time(self, path: str, value: Timestamp) -> int:
         """A time, in microseconds since 1970."""
@@ -75,7 +92,7 @@ class Checks:
     def cost(self, path: str, quantity: int, price_nanos: int, currency_code: str) -> None:
         """What so many units come to."""
         cost = amount(quantity, price_nanos, currency_code)
-        self.require(cost <= AMOUNT_MAX, path, f"must not come to more than {AMOUNT_MAX} minor units")
+        self.require(cost <= AMOUNT_MAX, path, _COST)
 
     def money(self, path: str, money: money_pb2.Money) -> Amount:
         """An amount above 0; whether it is in the order's currency is for the model to say."""
@@ -94,8 +111,9 @@ class Checks:
         """At least one line, each once, with its units."""
         self.require(0 < len(lines) <= LINES_MAX, path, f"must be 1 to {LINES_MAX} lines")
         for index, line in enumerate(lines):
-            self.identifier(f"{path}[{index}].line_id", line.line_id)
-            self.quantity(f"{path}[{index}].quantity", line.quantity)
+            item = self.item(path, index)
+            item.identifier("line_id", line.line_id)
+            item.quantity("quantity", line.quantity)
         self.unique(path, [line.line_id for line in lines])
 
     def personal_paths(self, path: str, message: Message) -> list[str]:

@@ -82,7 +82,7 @@ def _fingerprint(request: Message) -> dict[str, bytes]:
 
 
 def _content(descriptor: FieldDescriptor, value: Any) -> bytes:  # noqa: ANN401 - of any field
-    if descriptor.message_type is None:
+    if isinstance(value, str) or descriptor.message_type is None:  # most are text, which is quickly seen
         return repr(value).encode()
     messages = value if descriptor.is_repeated else (value,)
     encoded = [each.SerializeToString(deterministic=True) for each in messages]

@@ -30,6 +30,8 @@ from order.domain.commands import (
 ORDER_BYTES_MAX: Final = 262_144
 _ORDER_GROWTH_BYTES: Final = 4_096  # its holds and its money
 _LINE_GROWTH_BYTES: Final = 250  # what the counters of a line can come to take, beside what the request says of it
+_LINES: Final = f"must be 1 to {LINES_MAX} lines"
+_TOO_LARGE: Final = f"the order could come to take more than {ORDER_BYTES_MAX} bytes"
 _AMENDABLE: Final = ("lines", "expire_time", "personal")
 _PAYMENT_KINDS: Final = {order_pb2.PaymentKind.Value(f"PAYMENT_KIND_{kind}"): kind for kind in PaymentKind}
 
@@ -41,13 +43,13 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
     checks.identifier("customer_id", request.customer_id)
     if request.store_id:
         checks.identifier("store_id", request.store_id)
-    checks.require(0 < len(request.lines) <= LINES_MAX, "lines", f"must be 1 to {LINES_MAX} lines")
+    checks.require(0 < len(request.lines) <= LINES_MAX, "lines", _LINES)
     checks.require(
         request.ByteSize() + _ORDER_GROWTH_BYTES + _LINE_GROWTH_BYTES * len(request.lines) <= ORDER_BYTES_MAX,
         "lines",
-        f"the order could come to take more than {ORDER_BYTES_MAX} bytes",
+        _TOO_LARGE,
     )
-    lines = tuple(_new_line(line, f"lines[{index}]", currency, checks) for index, line in enumerate(request.lines))
+    lines = tuple(_new_line(line, currency, checks.item("lines", index)) for index, line in enumerate(request.lines))
     checks.unique("lines", [line.line_id for line in lines])
     expected = request.expected_total if request.HasField("expected_total") else None
     if expected is not None:
@@ -67,16 +69,15 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
     )
 
 
-def _new_line(line: order_service_pb2.NewOrderLine, path: str, currency: str, checks: Checks) -> NewLine:
-    checks.identifier(f"{path}.line_id", line.line_id)
-    checks.identifier(f"{path}.product_id", line.product_id)
-    quantity = checks.quantity(f"{path}.quantity", line.quantity)
-    price_nanos = checks.price(f"{path}.unit_price", line.unit_price)
-    checks.require(
-        line.unit_price.currency_code == currency, f"{path}.unit_price.currency_code", "must be the order's currency"
-    )
-    checks.cost(f"{path}.unit_price", quantity, price_nanos, currency)
-    return NewLine(line_id=line.line_id, product_id=line.product_id, quantity=quantity, price_nanos=price_nanos)
+def _new_line(line: order_service_pb2.NewOrderLine, currency: str, checks: Checks) -> NewLine:
+    unit_price = line.unit_price
+    line_id = checks.identifier("line_id", line.line_id)
+    product_id = checks.identifier("product_id", line.product_id)
+    quantity = checks.quantity("quantity", line.quantity)
+    price_nanos = checks.price("unit_price", unit_price)
+    checks.require(unit_price.currency_code == currency, "unit_price.currency_code", "must be the order's currency")
+    checks.cost("unit_price", quantity, price_nanos, currency)
+    return NewLine(line_id=line_id, product_id=product_id, quantity=quantity, price_nanos=price_nanos)
 
 
 def _reject(request: order_service_pb2.RejectOrderRequest, order_id: str, checks: Checks) -> RejectOrder:
@@ -97,7 +98,7 @@ def _amend(request: order_service_pb2.AmendOrderRequest, order_id: str, checks: 
     return AmendOrder(
         order_id=order_id,
         paths=(*named, *checks.personal_paths("personal", request.personal)),
-        lines=tuple(_line_amendment(line, f"lines[{index}]", checks) for index, line in enumerate(request.lines)),
+        lines=tuple(_line_amendment(line, checks.item("lines", index)) for index, line in enumerate(request.lines)),
         expire_time_us=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
 
@@ -106,14 +107,14 @@ def _is_set(request: order_service_pb2.AmendOrderRequest, name: str) -> bool:
     return any(descriptor.name == name for descriptor, _ in request.ListFields())
 
 
-def _line_amendment(line: order_service_pb2.LineAmendment, path: str, checks: Checks) -> LineAmendment:
-    checks.identifier(f"{path}.line_id", line.line_id)
+def _line_amendment(line: order_service_pb2.LineAmendment, checks: Checks) -> LineAmendment:
+    checks.identifier("line_id", line.line_id)
     price = None
     if line.HasField("unit_price"):
-        nanos = checks.price(f"{path}.unit_price", line.unit_price)
+        nanos = checks.price("unit_price", line.unit_price)
         price = UnitPrice(currency_code=line.unit_price.currency_code, nanos=nanos)
-    quantity = checks.quantity(f"{path}.quantity", line.quantity) if line.HasField("quantity") else None
-    checks.require(price is not None or quantity is not None, path, "must amend quantity or unit_price")
+    quantity = checks.quantity("quantity", line.quantity) if line.HasField("quantity") else None
+    checks.require(price is not None or quantity is not None, "", "must amend quantity or unit_price")
     return LineAmendment(line_id=line.line_id, quantity=quantity, price=price)
 
 
