@@ -23,6 +23,10 @@ _MINOR_DIGITS: Final = (
 )
 
 
+# Of a minor unit, by the currency's digits.
+_UNIT_NANOS: Final[tuple[int, ...]] = tuple(NANOS // 10**digits for digits in range(5))
+
+
 def is_currency(code: str) -> bool:
     """Whether `code` is an ISO 4217 code that an order may use."""
     return code in _CURRENCIES
@@ -35,6 +39,6 @@ def minor_digits(currency_code: str) -> int:
 
 def amount(quantity: int, price_nanos: int, currency_code: str) -> int:
     """What `quantity` units cost, in minor units: quantity × price, rounded half-even once."""
-    unit = NANOS // int(10 ** minor_digits(currency_code))
+    unit = _UNIT_NANOS[minor_digits(currency_code)]
     whole, rest = divmod(quantity * price_nanos, unit)
     return whole + (2 * rest > unit or (2 * rest == unit and whole % 2 == 1))

@@ -1,6 +1,7 @@
 """Which shard an order belongs to: the same arithmetic as Java's Kafka clients, so that their partitions agree."""
 
 from functools import lru_cache
+from struct import iter_unpack
 from typing import Final
 
 _SEED: Final = 0x9747B28C
@@ -15,8 +16,8 @@ def murmur2(key: bytes) -> int:
     """
     length = len(key)
     h = _SEED ^ length
-    for start in range(0, length - 3, 4):
-        k = int.from_bytes(key[start : start + 4], "little") * _MULTIPLIER & _MASK
+    for (word,) in iter_unpack("<I", key[: length & ~3]):
+        k = word * _MULTIPLIER & _MASK
         h = (h * _MULTIPLIER & _MASK) ^ ((k ^ k >> 24) * _MULTIPLIER & _MASK)
     rest = key[length & ~3 :]
     if rest:
