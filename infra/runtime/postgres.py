@@ -48,9 +48,7 @@ class PostgresDatabase:
     """See `Database`. SQLAlchemy over asyncpg; work runs on the event loop, its statements await underneath."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        # Transactions are begun and ended on the driver: SQLAlchemy would begin one only at its own first statement,
-        # and those that work gives to the driver before that would each be committed at once.
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
         self._turn = asyncio.Lock()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -118,6 +116,11 @@ async def open_postgres(url: URL, *, service: str, migrations: Path) -> AsyncIte
         pool_size=_CONNECTIONS_MAX,
         max_overflow=0,
         pool_pre_ping=False,
+        # Transactions are begun and ended on the driver: SQLAlchemy would begin one only at its own first statement,
+        # and those that work gives to the driver before that would each be committed at once. Nor has it anything to
+        # roll back when a connection returns to the pool; where one cannot be trusted it is thrown away.
+        isolation_level="AUTOCOMMIT",
+        pool_reset_on_return=None,
         connect_args={
             "timeout": _CONNECT_SECONDS,
             "server_settings": {**_SESSION, "search_path": name, "application_name": name},
@@ -138,7 +141,7 @@ async def _reach(engine: AsyncEngine, name: str, migrations: Path) -> None:
     until = asyncio.get_running_loop().time() + _REACH_SECONDS
     while True:
         try:
-            async with engine.begin() as connection:
+            async with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
                 return await connection.run_sync(_prepare, name, migrations)
         except (*_LOST, DBAPIError) as error:
             if not _is_passing(error) or asyncio.get_running_loop().time() > until:
