@@ -12,6 +12,7 @@ from stateset.order.v1 import fulfillment_service_pb2, log_service_pb2, order_se
 from infra.runtime.addresses import refuse_taken
 from infra.runtime.clock import SystemClock
 from infra.runtime.grpc.server import Service, open_server
+from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
 from infra.runtime.sql import open_database
@@ -29,6 +30,7 @@ from order.adapters.grpc_servicer import OrderServicer
 from order.adapters.grpc_status import DOMAIN, ERRORS
 from order.adapters.grpc_streams import EventStreams
 from order.adapters.kafka_publisher import KafkaBus
+from order.adapters.postgres_news import open_news
 from order.adapters.sql_lease import SqlLease
 from order.adapters.sql_log import open_log
 from order.adapters.sql_orders import SqlOrders
@@ -48,13 +50,15 @@ from order.domain.policy import Acceptance, LateFills, OrderLimits, Policy
 from order.settings import OrderSettings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_FOLLOW_SECONDS = 0.2  # how late a stream may hear of an event that another process recorded
+_FOLLOW_SECONDS = 0.2  # how late a stream hears of another process's event at the most, should the news be lost
 _log = get_logger(__name__)
 
 
 async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
     """Runs the service until `stop` is set, then drains it."""
     refuse_taken(settings.grpc_address, settings.admin_address)
+    if settings.grpc_shared_address and settings.database.startswith("sqlite"):
+        raise StartupError("--grpc-shared-address is for processes on one PostgreSQL: a SQLite file serves one process")
     clock = SystemClock()
     draining = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -63,8 +67,10 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
             open_database(settings.database, service="order", migrations=MIGRATIONS)
         )
         log = await open_log(database, settings.shards, subscriptions_max=settings.subscriptions_max)
-        heads = Heads(log.log_epoch, [head.next_seq for head in await log.heads()])
-        await stack.enter_async_context(heads.following(log, _FOLLOW_SECONDS))
+        heads = Heads(log.log_epoch, [1] * log.shards)
+        await heads.look(log, clock)
+        await stack.enter_async_context(heads.following(log, clock, _FOLLOW_SECONDS))
+        await stack.enter_async_context(open_news(settings.database, heads))
         lease = SqlLease(database, clock, holder=f"{socket.gethostname()}:{os.getpid()}")
         if settings.kafka_bootstrap_servers:
             await stack.enter_async_context(_relaying(settings, log, heads, lease))
@@ -92,7 +98,14 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
             Service(_LOG, LogServicer(log, lease, queries, clock)),
         ]
         port = await stack.enter_async_context(
-            open_server(settings.grpc_address, services, domain=DOMAIN, errors=ERRORS, draining=draining)
+            open_server(
+                settings.grpc_address,
+                services,
+                domain=DOMAIN,
+                errors=ERRORS,
+                draining=draining,
+                shared_address=settings.grpc_shared_address,
+            )
         )
         _log.info("serving", port=port, log_epoch=log.log_epoch, shards=log.shards)
         await stop.wait()

@@ -19,6 +19,9 @@ class OrderSettings(Settings):
     """Where orders and their log are kept: sqlite:///path/to/file.db, or postgresql://user@host/database."""
     grpc_address: str = "127.0.0.1:50051"
     """Where gRPC listens."""
+    grpc_shared_address: str = ""
+    """Where gRPC listens as well, together with other Order Services on the same PostgreSQL, which are dealt the new
+    connections; empty for nowhere."""
     admin_address: str = "127.0.0.1:9101"
     """Where /metrics is served."""
     shards: int = Field(default=12, ge=1, le=256)

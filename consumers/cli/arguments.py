@@ -130,6 +130,13 @@ def _system(options: argparse.ArgumentParser) -> None:
         f"{EMBEDDED_POSTGRES}: a PostgreSQL of our own, which keeps its files there; postgresql://USER@HOST/DATABASE: "
         "one that is there, with a schema stateset_… for each service",
     )
+    options.add_argument(
+        "--order-workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="processes of the Order Service, which share its port (1). More need PostgreSQL, and cores",
+    )
 
 
 def _place(options: argparse.ArgumentParser) -> None:

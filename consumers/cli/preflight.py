@@ -12,7 +12,7 @@ from typing import Final
 from consumers.cli.arguments import EMBEDDED_POSTGRES, SQLITE
 from consumers.cli.bus import SERVERS_VARIABLE, Bus, direct
 from consumers.cli.database import LocalPostgres, Postgres
-from consumers.cli.system import HOST, SERVICES, Kafka, Plan
+from consumers.cli.system import HOST, SERVICES, Kafka, Plan, Worker
 from infra.runtime.addresses import held
 from infra.runtime.kafka.local.broker import LocalBroker
 from infra.runtime.lifespan import SUPERVISED, StartupError
@@ -38,7 +38,13 @@ _DIRECT: Final = direct("as asked")
 
 @contextmanager
 def prepare(
-    data_dir: Path, ports: Ports, bus: Bus = _DIRECT, *, topic_prefix: str = "", database: str = SQLITE
+    data_dir: Path,
+    ports: Ports,
+    bus: Bus = _DIRECT,
+    *,
+    topic_prefix: str = "",
+    database: str = SQLITE,
+    order_workers: int = 1,
 ) -> Iterator[Plan]:
     """Checks everything that can be checked, then holds the data folder for this process while the context lasts.
 
@@ -48,16 +54,22 @@ def prepare(
         bus: How events travel.
         topic_prefix: Begins the names of the topics.
         database: As the option of that name has it.
+        order_workers: Processes of the Order Service.
 
     Raises:
         StartupError: Something is in the way. Nothing was changed.
     """
     refuse_unknown_settings(os.environ)
+    if order_workers > 1 and database == SQLITE:
+        raise StartupError(
+            f"--order-workers {order_workers} needs PostgreSQL, as a SQLite file serves one process: add "
+            f"--database {EMBEDDED_POSTGRES} or --database postgresql://…"
+        )
     with ExitStack() as stack:
         existed = data_dir.is_dir()
         if existed:
             stack.enter_context(_held_alone(data_dir))
-        plan = _plan(data_dir, ports, bus, topic_prefix, database)
+        plan = _plan(data_dir, ports, bus, topic_prefix, database, order_workers)
         for service in SERVICES if plan.postgres is None else ():
             refuse_foreign(plan.file(service), service.name, service.migrations)
         if not existed:
@@ -80,7 +92,7 @@ def refuse_unknown_settings(environment: Mapping[str, str]) -> None:
             raise StartupError(f"unknown setting {name} in the environment: {hint}")
 
 
-def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: str) -> Plan:
+def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: str, order_workers: int) -> Plan:
     with ExitStack() as stack:  # all stay bound until the last is chosen, so that none is chosen twice
 
         def free(port: int, option: str) -> int:
@@ -89,6 +101,14 @@ def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: s
         grpc = {name: f"{HOST}:{free(port, f'--{name}-port')}" for name, port in ports.grpc.items()}
         admin = {name: f"{HOST}:{free(port, f'--{name}-admin-port')}" for name, port in ports.admin.items()}
         http = f"{HOST}:{free(ports.http, '--http-port')}"
+        workers = [
+            Worker(
+                name="order" if number == 1 else f"order-{number}",
+                grpc=f"{HOST}:{free(0, '--order-port')}",
+                admin=admin["order"] if number == 1 else f"{HOST}:{free(0, '--order-admin-port')}",
+            )
+            for number in range(1, order_workers + 1)
+        ]
         broker = None
         if bus.installation is not None:
             broker = LocalBroker(
@@ -103,7 +123,15 @@ def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: s
     servers = broker.address if broker else bus.servers
     kafka = Kafka(servers=servers, topic_prefix=topic_prefix, broker=broker) if servers else None
     postgres = None if database == SQLITE else Postgres(url=server.url if server else database, server=server)
-    return Plan(data_dir=data_dir, grpc=grpc, admin=admin, http=http, kafka=kafka, postgres=postgres)
+    return Plan(
+        data_dir=data_dir,
+        grpc=grpc,
+        admin=admin,
+        http=http,
+        kafka=kafka,
+        postgres=postgres,
+        order_workers=workers if order_workers > 1 else (),
+    )
 
 
 def _make_folder(path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -71,9 +71,9 @@ SERVICES: Final = (
         module="order",
         settings=frozenset(
             """
-            ACCEPTANCE ADMIN_ADDRESS DATABASE GROUP_COMMANDS_MAX GRPC_ADDRESS KAFKA_BOOTSTRAP_SERVERS LATE_FILLS
-            LINE_QUANTITY_MAX LOG_LEVEL LOG_RETENTION_HOURS ORDER_TOTAL_MAX QUEUE_COMMANDS_MAX RESTRICTED_PRODUCTS
-            SHARDS SUBSCRIPTIONS_MAX TOPIC_PREFIX
+            ACCEPTANCE ADMIN_ADDRESS DATABASE GROUP_COMMANDS_MAX GRPC_ADDRESS GRPC_SHARED_ADDRESS
+            KAFKA_BOOTSTRAP_SERVERS LATE_FILLS LINE_QUANTITY_MAX LOG_LEVEL LOG_RETENTION_HOURS ORDER_TOTAL_MAX
+            QUEUE_COMMANDS_MAX RESTRICTED_PRODUCTS SHARDS SUBSCRIPTIONS_MAX TOPIC_PREFIX
             """.split()
         ),
     ),
@@ -126,6 +126,21 @@ class Kafka:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One of several Order Services that share the service's address.
+
+    Attributes:
+        name: Its name here and that of its log.
+        grpc: Where it alone serves its RPCs.
+        admin: Where it serves its metrics.
+    """
+
+    name: str
+    grpc: str
+    admin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """Where a system is to live.
 
@@ -136,6 +151,7 @@ class Plan:
         http: The address of the gateway, which is the Sync Server's.
         kafka: The bus; without it, the Sync Server reads the Order Service's stream.
         postgres: The database; without it, each service has a file in the data folder.
+        order_workers: The processes of the Order Service, where it is more than one.
         options: By service, what else it is told on its command line.
     """
 
@@ -145,30 +161,38 @@ class Plan:
     http: str
     kafka: Kafka | None = None
     postgres: Postgres | None = None
+    order_workers: Sequence[Worker] = ()
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def file(self, service: Service) -> Path:
         """The service's database, where that is a file."""
         return self.data_dir / f"{service.name}.db"
 
-    def program(self, service: Service, is_ready: Callable[[], Awaitable[bool]], *, name: str = "") -> Program:
-        """The service for the supervisor. Its database goes by the environment: a URL may hold a password."""
+    def workers(self, service: Service) -> Sequence[Worker]:
+        """The service's processes."""
+        alone = Worker(name=service.name, grpc=self.grpc[service.name], admin=self.admin[service.name])
+        return (self.order_workers if service.name == "order" else ()) or (alone,)
+
+    def program(self, service: Service, worker: Worker, is_ready: Callable[[], Awaitable[bool]]) -> Program:
+        """A process of the service for the supervisor. Its database goes by the environment: it may hold a password."""
         url = self.postgres.url if self.postgres else f"sqlite:///{self.file(service)}"
         return Program(
-            name=name or service.name,
-            command=self._command(service),
+            name=worker.name,
+            command=self._command(service, worker),
             is_ready=is_ready,
             environment={f"STATESET_{service.name.upper()}_DATABASE": url},
         )
 
-    def _command(self, service: Service) -> tuple[str, ...]:
+    def _command(self, service: Service, worker: Worker) -> tuple[str, ...]:
+        address = self.grpc[service.name]
         told = [name for name in (service.reads_from, *service.offers) if name]
         others = [part for name in told for part in (f"--{name}-address", self.grpc[name])]
         gateway = ("--http-address", self.http) if service.offers else ()
         return (
             *(sys.executable, "-P", "-m", service.module),  # -P: a folder named order where we stand is not ours
-            *("--grpc-address", self.grpc[service.name]),
-            *("--admin-address", self.admin[service.name]),
+            *("--grpc-address", worker.grpc),
+            *("--admin-address", worker.admin),
+            *(("--grpc-shared-address", address) if worker.grpc != address else ()),
             *others,
             *gateway,
             *self._bus(service.name),
@@ -191,7 +215,9 @@ async def open_system(plan: Plan, tell: Callable[[str], None]) -> AsyncIterator[
     Raises:
         StartupError: As `supervise`; also if database or broker cannot be had, or its topics do not fit.
     """
-    programs = [plan.program(service, _serving(plan.grpc[service.name])) for service in SERVICES]
+    programs = [
+        plan.program(service, worker, _serving(worker.grpc)) for service in SERVICES for worker in plan.workers(service)
+    ]
     logs = plan.data_dir / LOGS
     async with AsyncExitStack() as stack:
         children = await stack.enter_async_context(supervise(await _beneath(plan, tell), logs=logs, tell=tell))

@@ -29,13 +29,19 @@ async def serve(options: Namespace, stop: asyncio.Event) -> None:
 async def _keep_up(options: Namespace) -> None:
     bus = choose_bus(options.bus, options.data_dir, os.environ)
     with prepare(
-        options.data_dir, _ports(options), bus, topic_prefix=options.topic_prefix, database=options.database
+        options.data_dir,
+        _ports(options),
+        bus,
+        topic_prefix=options.topic_prefix,
+        database=options.database,
+        order_workers=options.order_workers,
     ) as plan:
         say(bus.line)
         say(f"data: {plan.data_dir}")
         async with open_system(plan, say):
             for service in SERVICES:
-                say(f"{service.name:<10} gRPC {plan.grpc[service.name]}   http://{plan.admin[service.name]}/metrics")
+                for worker in plan.workers(service):
+                    say(f"{worker.name:<10} gRPC {plan.grpc[service.name]}   http://{worker.admin}/metrics")
             say(f"{'gateway':<10} http://{plan.http}   HTTP/JSON, events and WebSocket; /docs shows them")
             if plan.postgres is not None:
                 say(f"{'postgres':<10} {plan.postgres.shown}   a schema stateset_… for each service")

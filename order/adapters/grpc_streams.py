@@ -37,7 +37,7 @@ class EventStreams:
     def __init__(self, log: Log, heads: Heads, clock: Clock, draining: asyncio.Event) -> None:
         self._log = log
         self._heads = heads
-        self._feed = Feed(log, heads)
+        self._feed = Feed(log, heads, clock)
         self._clock = clock
         self._draining = draining
 
@@ -174,7 +174,7 @@ class _Stream:
         self._results.append(frames.ack_result_frame(ack.ack_id, through, committed=committed))
 
     def _progress(self) -> bytes:
-        as_of_us = self._clock.now_us() if self._cursor.at_head else None
+        as_of_us = self._heads.as_of_us if self._cursor.at_head else None
         return frames.progress_frame(self._cursor.position, as_of_us)
 
     def _heartbeat(self) -> bytes:

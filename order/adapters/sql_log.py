@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from infra.kernel.digest import Digest
 from infra.kernel.position import Position, PositionExpiredError
@@ -74,7 +75,10 @@ async def open_log(
     Raises:
         StartupError: There is one with another number of shards.
     """
-    log_epoch, found = await database.write(lambda connection: _found_or_made(connection, shards))
+    try:
+        log_epoch, found = await database.write(lambda connection: _found_or_made(connection, shards))
+    except IntegrityError:  # another process has made it at this moment
+        log_epoch, found = await database.write(lambda connection: _found_or_made(connection, shards))
     if found != shards:
         raise StartupError(f"the log has {found} shards, not {shards}, and keeps them for ever: use --shards {found}")
     return SqlLog(

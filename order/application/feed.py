@@ -6,6 +6,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from infra.kernel.position import Position, check_log, check_start
+from infra.runtime.clock import Clock
 from order.application.heads import Heads
 from order.application.ports import Log, LoggedEvent
 
@@ -51,9 +52,10 @@ class Credit:
 class Feed:
     """Opens cursors on the log."""
 
-    def __init__(self, log: Log, heads: Heads) -> None:
+    def __init__(self, log: Log, heads: Heads, clock: Clock) -> None:
         self._log = log
         self._heads = heads
+        self._clock = clock
 
     @property
     def shards(self) -> int:
@@ -69,6 +71,7 @@ class Feed:
         earliest = await self._earliest()
         if isinstance(start, Position):
             check_log(start, self._log.log_epoch, self._log.shards)
+        await self._heads.look(self._log, self._clock)  # the position may come from a commit of another process
         position = {StartPoint.LATEST: self._heads.position}.get(start, earliest) if isinstance(start, str) else start
         check_start(position, earliest.next_seq, self._heads.position.next_seq, shards)
         delivery_epoch = 0

@@ -5,15 +5,23 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from infra.kernel.position import Position
+from infra.runtime.clock import Clock
 from infra.runtime.lifespan import background
 from order.application.ports import Log
 from order.domain.errors import StoreUnavailableError
 
 
 class Heads:
-    """The next seq of every shard, as the last commit left them. Moves forward only; lives on one event loop."""
+    """The next seq of every shard, as the last commit left them. Moves forward only; lives on one event loop.
+
+    Our own commits move it at once, those of other processes as news of them come, or by a look at the log itself.
+
+    Attributes:
+        as_of_us: When the log was last looked at; whatever had been committed by then, by anybody, is below the heads.
+    """
 
     def __init__(self, log_epoch: str, next_seq: list[int]) -> None:
+        self.as_of_us = 0
         self._log_epoch = log_epoch
         self._next_seq = next_seq
         self._watchers: set[asyncio.Event] = set()
@@ -44,20 +52,26 @@ class Heads:
         finally:
             self._watchers.discard(event)
 
-    @asynccontextmanager
-    async def following(self, log: Log, every_seconds: float) -> AsyncIterator[None]:
-        """Looks at the log's own heads now and then, while the context lasts.
+    async def look(self, log: Log, clock: Clock) -> None:
+        """Takes in where the log's own heads are.
 
         Another process may write to the log, and a commit of ours may have happened though its answer was lost.
         """
+        now_us = clock.now_us()
+        heads = await log.heads()
+        if any(head.next_seq > mine for head, mine in zip(heads, self._next_seq, strict=True)):
+            self.advance({shard: head.next_seq for shard, head in enumerate(heads)})
+        self.as_of_us = max(self.as_of_us, now_us)
+
+    @asynccontextmanager
+    async def following(self, log: Log, clock: Clock, every_seconds: float) -> AsyncIterator[None]:
+        """Looks at the log now and then, while the context lasts: so late is whoever has missed the news."""
 
         async def follow() -> None:
             while True:
                 await asyncio.sleep(every_seconds)
                 with suppress(StoreUnavailableError):
-                    heads = await log.heads()
-                    if any(head.next_seq > mine for head, mine in zip(heads, self._next_seq, strict=True)):
-                        self.advance({shard: head.next_seq for shard, head in enumerate(heads)})
+                    await self.look(log, clock)
 
         async with background(follow(), name="follow-heads"):
             yield

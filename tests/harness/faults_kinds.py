@@ -171,7 +171,8 @@ async def two_relays(system: System) -> AsyncIterator[Relays]:
     async def answers() -> bool:
         return await asyncio.to_thread(_metrics, admin["order-2"]) != ""
 
-    program = plan.program(order, answers, name="order-2")
+    [alone] = plan.workers(order)
+    program = plan.program(order, replace(alone, name="order-2"), answers)
     async with supervise([program], logs=plan.data_dir / LOGS, tell=print) as children:
         victims = {"order": system.victims["order"], "order-2": Victim(children["order-2"])}
         yield Relays(admin, victims, system.progress)

@@ -75,7 +75,8 @@ async def _demo(options: Namespace) -> Report:
     # On a Kafka that others use, a log of one run has topics of one run.
     prefix = f"demo-{secrets.token_hex(4)}." if bus.servers else ""
     folder, database = options.data_dir / _FOLDER, options.database
-    with prepare(folder, ANY_PORTS, bus, topic_prefix=prefix, database=database) as prepared:
+    workers = options.order_workers
+    with prepare(folder, ANY_PORTS, bus, topic_prefix=prefix, database=database, order_workers=workers) as prepared:
         _clear(prepared)
         (options.data_dir / REPORT).unlink(missing_ok=True)
         say(bus.line)

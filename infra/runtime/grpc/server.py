@@ -22,7 +22,7 @@ FRAME_BYTES_MAX: Final = 1_048_576  # sent; a frame of a stream fits
 DRAIN_SECONDS: Final = 10.0  # streams end by themselves in far less; unary calls have their own deadline
 
 OPTIONS: Final = (
-    ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it silently
+    ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it, unless it is meant to
     ("grpc.max_concurrent_streams", 100),  # and with it rapid resets are harmless
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", FRAME_BYTES_MAX),
@@ -46,7 +46,13 @@ class Service:
 
 @asynccontextmanager
 async def open_server(
-    address: str, services: Sequence[Service], *, domain: str, errors: ErrorTable, draining: asyncio.Event
+    address: str,
+    services: Sequence[Service],
+    *,
+    domain: str,
+    errors: ErrorTable,
+    draining: asyncio.Event,
+    shared_address: str = "",
 ) -> AsyncIterator[int]:
     """Serves until the context ends, then drains: health says NOT_SERVING, `draining` is set, calls and port end.
 
@@ -56,21 +62,26 @@ async def open_server(
         domain: Who speaks in errors, such as "order.stateset.dev".
         errors: The services' own refusals.
         draining: Long streams watch it and end themselves.
+        shared_address: `host:port` to serve at as well, together with other processes that say the same; the system
+            deals new connections out among them. Empty for none.
 
     Yields:
-        The port.
+        The port of `address`.
 
     Raises:
-        StartupError: The port is in use.
+        StartupError: A port is in use.
     """
-    server = grpc.aio.server(options=OPTIONS)
+    options = {**dict(OPTIONS), "grpc.so_reuseport": int(bool(shared_address))}
+    server = grpc.aio.server(options=tuple(options.items()))
     for service in services:
         server.add_generic_rpc_handlers((_handlers(service, domain, errors),))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.descriptor.full_name for service in services]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-    port = _bind(server, address)
+    port = _bind(server, address, "--grpc-address")
+    if shared_address:
+        _bind(server, shared_address, "--grpc-shared-address")
     try:
         await server.start()
         for name in (health.OVERALL_HEALTH, *names):
@@ -82,15 +93,13 @@ async def open_server(
         await server.stop(DRAIN_SECONDS)
 
 
-def _bind(server: grpc.aio.Server, address: str) -> int:
+def _bind(server: grpc.aio.Server, address: str, option: str) -> int:
     try:
         port = server.add_insecure_port(address)
     except RuntimeError:
         port = 0
     if port == 0:
-        raise StartupError(
-            f"address {address} is not free: stop what listens there, or choose another with --grpc-address"
-        )
+        raise StartupError(f"address {address} is not free: stop what listens there, or choose another with {option}")
     return port
 
 

@@ -21,11 +21,14 @@ def plan(postgres: Postgres | None) -> Plan:
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_a_password_is_in_no_command_line(service: Service) -> None:
-    program = plan(Postgres(url=URL)).program(service, is_ready)
+    [worker] = plan(Postgres(url=URL)).workers(service)
+    program = plan(Postgres(url=URL)).program(service, worker, is_ready)
     assert [part for part in program.command if "s3cret" in part] == []
     assert program.environment == {f"STATESET_{service.name.upper()}_DATABASE": URL}
 
 
 def test_without_a_server_each_service_has_a_file() -> None:
-    urls = [url for service in SERVICES for url in plan(None).program(service, is_ready).environment.values()]
+    alone = plan(None)
+    programs = [alone.program(each, worker, is_ready) for each in SERVICES for worker in alone.workers(each)]
+    urls = [url for program in programs for url in program.environment.values()]
     assert urls == [f"sqlite:///data/{service.name}.db" for service in SERVICES]
