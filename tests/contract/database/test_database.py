@@ -50,6 +50,20 @@ async def test_work_that_raises_leaves_nothing_behind_not_even_what_it_did_on_th
     assert await database.read(rows) == 1
 
 
+DURABLE: dict[str, dict[str, object]] = {
+    "sqlite": {"PRAGMA journal_mode": "wal", "PRAGMA synchronous": 2},
+    "postgresql": {"SHOW fsync": "on", "SHOW full_page_writes": "on", "SHOW synchronous_commit": "on"},
+}
+
+
+async def test_a_commit_waits_until_the_disk_says_that_it_has_it(database: Database) -> None:
+    def settings(connection: Connection) -> dict[str, object]:
+        asked = DURABLE[connection.dialect.name]
+        return {question: connection.execute(text(question)).scalar_one() for question in asked}
+
+    assert await database.write(settings) in DURABLE.values()
+
+
 async def test_a_read_sees_one_snapshot(database: Database) -> None:
     loop = asyncio.get_running_loop()
 
