@@ -16,7 +16,7 @@ from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
 from infra.runtime.sql import open_database
-from infra.runtime.topics import EVENTS, STATE
+from infra.runtime.topics import LOG_TOPICS
 from order.adapters.commands import Commands
 from order.adapters.grpc_erasures import Erasures
 from order.adapters.grpc_fulfillment import FulfillmentServicer
@@ -24,12 +24,14 @@ from order.adapters.grpc_ingest import OrderIngest
 from order.adapters.grpc_log import LogServicer
 from order.adapters.grpc_reads import OrderReads
 from order.adapters.grpc_records import RecordReads
+from order.adapters.grpc_replay import Replays
 from order.adapters.grpc_results import CommandResults
 from order.adapters.grpc_returns import ReturnServicer
 from order.adapters.grpc_servicer import OrderServicer
 from order.adapters.grpc_status import DOMAIN, ERRORS
 from order.adapters.grpc_streams import EventStreams
 from order.adapters.kafka_publisher import KafkaBus
+from order.adapters.kafka_replay import KafkaReplay
 from order.adapters.postgres_news import open_news
 from order.adapters.sql_lease import SqlLease
 from order.adapters.sql_log import open_log
@@ -42,7 +44,8 @@ from order.application.heads import Heads
 from order.application.ports import Log
 from order.application.queries import Queries
 from order.application.relay import Relay
-from order.application.relay_ports import Lease
+from order.application.relay_ports import Lease, ReplayBus
+from order.application.replay import Replay
 from order.application.sweep import Sweep
 from order.application.trimming import Trimming
 from order.application.writer import Writer, WriterLimits
@@ -72,8 +75,10 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(heads.following(log, clock, _FOLLOW_SECONDS))
         await stack.enter_async_context(open_news(settings.database, heads))
         lease = SqlLease(database, clock, holder=f"{socket.gethostname()}:{os.getpid()}")
+        replay_bus: ReplayBus | None = None
         if settings.kafka_bootstrap_servers:
             await stack.enter_async_context(_relaying(settings, log, heads, lease))
+            replay_bus = _replay_bus(settings, log)
         limits = WriterLimits(
             group_commands_max=settings.group_commands_max, queue_commands_max=settings.queue_commands_max
         )
@@ -91,11 +96,12 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         records = RecordReads(SqlRecords(database), queries)
         ingest, erasures = OrderIngest(writer), Erasures(commands, queries, log)
         reads, results = OrderReads(queries), CommandResults(log, clock)
+        replays = Replays(Replay(log, orders, replay_bus), log.shards)
         services = [
             Service(_ORDER, OrderServicer(commands, ingest, erasures, reads, results, streams)),
             Service(_FULFILLMENT, FulfillmentServicer(commands, records)),
             Service(_RETURNS, ReturnServicer(commands, records)),
-            Service(_LOG, LogServicer(log, lease, queries, clock)),
+            Service(_LOG, LogServicer(log, lease, queries, replays, clock)),
         ]
         port = await stack.enter_async_context(
             open_server(
@@ -112,10 +118,17 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         _log.info("stopping")
 
 
-def _trimming(settings: OrderSettings, log: Log, lease: Lease) -> Trimming:
-    topics = (
-        [topic.name(settings.topic_prefix) for topic in (EVENTS, STATE)] if settings.kafka_bootstrap_servers else []
+def _replay_bus(settings: OrderSettings, log: Log) -> ReplayBus:
+    return KafkaReplay(
+        settings.kafka_bootstrap_servers,
+        topic_prefix=settings.topic_prefix,
+        log_epoch=log.log_epoch,
+        shards=log.shards,
     )
+
+
+def _trimming(settings: OrderSettings, log: Log, lease: Lease) -> Trimming:
+    topics = [topic.name(settings.topic_prefix) for topic in LOG_TOPICS] if settings.kafka_bootstrap_servers else []
     seconds = settings.log_retention_hours * 3600
     return Trimming(log, lease, SystemClock(), retention_seconds=seconds, topics=topics)
 

@@ -22,7 +22,7 @@ from infra.runtime.kafka.local.broker import LocalBroker
 from infra.runtime.kafka.local.jars import kafka_version
 from infra.runtime.lifespan import StartupError
 from infra.runtime.supervisor import Child, Program, supervise
-from infra.runtime.topics import TOPICS
+from infra.runtime.topics import LOG_TOPICS
 
 HOST: Final = "127.0.0.1"
 LOGS: Final = "logs"  # the folder in the data folder
@@ -116,8 +116,8 @@ class Kafka:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The names of the topics."""
-        return tuple(topic.name(self.topic_prefix) for topic in TOPICS)
+        """The names of the topics that hold the log."""
+        return tuple(topic.name(self.topic_prefix) for topic in LOG_TOPICS)
 
     @property
     def options(self) -> tuple[str, ...]:

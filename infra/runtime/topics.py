@@ -98,4 +98,26 @@ STATE: Final = Topic(
     headers=(_CONTENT, _SEQUENCE, _LOG_EPOCH),
     config={"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"},
 )
-TOPICS: Final = (EVENTS, STATE)
+REPLAY: Final = Topic(
+    base_name="stateset.order.v1.replay",
+    value_type=EVENTS.value_type,
+    key="order_id",
+    meaning="Events that somebody has asked for again: as on the events topic, in no sequence beyond one replay's.",
+    headers=(
+        *EVENTS.headers,
+        Header(
+            name="ce_replayid",
+            meaning="Which replay the record belongs to: its caller's name for it.",
+            example="mend-7",
+        ),
+    ),
+    config={
+        "cleanup.policy": "delete",
+        "retention.ms": str(_DAY_MS),
+        "message.timestamp.type": "CreateTime",
+    },
+)
+LOG_TOPICS: Final = (EVENTS, STATE)
+"""Those that hold the whole log."""
+
+TOPICS: Final = (*LOG_TOPICS, REPLAY)

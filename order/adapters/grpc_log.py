@@ -10,6 +10,7 @@ from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least, listing
 from infra.runtime.grpc.wire import position_to_wire, timestamp_to_wire
+from order.adapters.grpc_replay import Replays
 from order.application.backlog import ShardBacklog, backlog
 from order.application.ports import Head, Log, Reader
 from order.application.queries import Queries
@@ -20,7 +21,8 @@ from order.domain.errors import SubscriptionNotFoundError
 class LogServicer:
     """`stateset.order.v1.LogService`."""
 
-    def __init__(self, log: Log, lease: Lease, queries: Queries, clock: Clock) -> None:
+    def __init__(self, log: Log, lease: Lease, queries: Queries, replays: Replays, clock: Clock) -> None:
+        self.ReplayEvents = replays.ReplayEvents
         self._log = log
         self._lease = lease
         self._queries = queries

@@ -6,6 +6,7 @@ from typing import Any, Final
 from grpc import StatusCode
 
 from infra.runtime.grpc.status import ErrorTable, Refusal, Violation
+from order.application.relay_ports import BusRefusedError, BusUnavailableError
 from order.domain import errors
 from order.domain.legality import allowed_actions
 from order.domain.order import Order
@@ -15,6 +16,7 @@ STORED_CODES: Final = frozenset({StatusCode.FAILED_PRECONDITION, StatusCode.ALRE
 """Refusals that the same command would always meet again: a repeat gets the stored one."""
 
 _RETRY_SECONDS: Final = 0.2
+_BUS_RETRY_SECONDS: Final = 1.0
 
 
 def _standing(order: Order) -> Mapping[str, str]:
@@ -51,6 +53,13 @@ def _invalid(error: Exception, field: str) -> Refusal:
         reason="INVALID_REQUEST",
         message=str(error),
         violations=[Violation(field, str(error))],
+    )
+
+
+def _no_bus(reason: str, error: Exception) -> Refusal:
+    metadata = {"subject": "bus"}
+    return Refusal(
+        code=StatusCode.FAILED_PRECONDITION, reason=reason, message=str(error), metadata=metadata, precondition="BUS"
     )
 
 
@@ -117,6 +126,14 @@ ERRORS: Final[ErrorTable] = {
         reason="SUBSCRIPTION_NOT_FOUND",
         message=str(error),
         metadata={"subscription": error.name},
+    ),
+    errors.NoBusError: lambda error: _no_bus("NO_BUS", error),
+    BusRefusedError: lambda error: _no_bus("BUS_REFUSED", error),
+    BusUnavailableError: lambda error: Refusal(
+        code=StatusCode.UNAVAILABLE,
+        reason="BUS_UNAVAILABLE",
+        message=str(error),
+        retry_after_seconds=_BUS_RETRY_SECONDS,
     ),
     errors.OverloadedError: lambda error: Refusal(
         code=StatusCode.RESOURCE_EXHAUSTED,

@@ -84,6 +84,18 @@ class Publication(Protocol):
         """Whether the topics are still those that the publication began with."""
 
 
+class ReplayBus(Protocol):
+    """A topic beside those that hold the log, where any event may come at any time, and more than once."""
+
+    async def publish(self, replay_id: str, events: Sequence[LoggedEvent]) -> str:
+        """Publishes the events in their sequence, all of them or none; returns the topic's name.
+
+        Raises:
+            BusUnavailableError: It cannot be asked, or whether they were published is not known.
+            BusRefusedError: There is no such topic, or one of another shape.
+        """
+
+
 class Bus(Protocol):
     """Topics that hold one log."""
 

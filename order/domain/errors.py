@@ -193,6 +193,13 @@ class SubscriptionNotFoundError(Exception):
         self.name = name
 
 
+class NoBusError(Exception):
+    """The log is published nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__("the service runs without Kafka: start it with --kafka-bootstrap-servers")
+
+
 class OverloadedError(Exception):
     """More commands wait than the service can answer in time."""
 

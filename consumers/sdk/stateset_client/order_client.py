@@ -304,6 +304,12 @@ class OrderClient:
         """Says how much of the log is not on the bus yet."""
         return await _call(self._log.GetBacklog, request, timeout_seconds)
 
+    async def replay_events(
+        self, request: log.ReplayEventsRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> log.ReplayEventsResponse:
+        """Publishes events once more, on a topic of their own; go on with the token until there is none."""
+        return await _call(self._log.ReplayEvents, request, timeout_seconds)
+
     async def list_log_subscriptions(
         self, request: log.ListLogSubscriptionsRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> log.ListLogSubscriptionsResponse:

@@ -56,6 +56,11 @@ def state_headers(log_epoch: str, *, seq: int) -> Headers:
     return [_CONTENT_TYPE, ("ce_sequence", b"%020d" % seq), _repeated("ce_logepoch", log_epoch)]
 
 
+def replay_header(replay_id: str) -> tuple[str, bytes]:
+    """What an event's record on the replay topic has beside those."""
+    return "ce_replayid", replay_id.encode()
+
+
 def place_of(message: Message) -> Place:
     """The record's place.
 

@@ -3,14 +3,14 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from infra.runtime.kafka.admin import TopicAdmin, check_topics
 from infra.runtime.lifespan import StartupError
-from infra.runtime.topics import EVENTS, STATE
+from infra.runtime.topics import EVENTS, TOPICS
 from tests.harness.kafka_broker import Kafka
 from tests.harness.ports import free_ports
 
 
 async def test_topics_that_are_missing_are_made_and_then_nothing_differs(kafka: Kafka) -> None:
     admin = TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix)
-    assert [difference.what for difference in await admin.diff()] == ["topic", "topic"]
+    assert [difference.what for difference in await admin.diff()] == ["topic"] * 3
     await admin.apply()
     assert await admin.diff() == []
     assert await admin.apply() == []
@@ -69,6 +69,6 @@ async def test_two_installations_share_a_broker_by_their_prefixes(kafka: Kafka) 
     await other.apply()
     await other.delete()
     assert await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).diff() == []
-    assert {EVENTS.name(f"other-{kafka.prefix}"), STATE.name(f"other-{kafka.prefix}")} == {
+    assert {topic.name(f"other-{kafka.prefix}") for topic in TOPICS} == {
         difference.topic for difference in await other.diff()
     }

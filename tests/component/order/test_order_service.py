@@ -162,3 +162,19 @@ async def test_a_log_keeps_its_number_of_shards(tmp_path: Path) -> None:
     with pytest.RaisesGroup(pytest.RaisesExc(Exception, match="the log has 3 shards, not 4")):
         async with order_service(tmp_path, shards=4):
             pass
+
+
+async def test_without_a_bus_nothing_can_be_published_once_more(service: OrderService) -> None:
+    whole = log_service_pb2.EventRange(shard=0, first_seq=1, last_seq=9)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await service.log.ReplayEvents(log_service_pb2.ReplayEventsRequest(replay_id="mend-it-all", range=whole))
+    told = refused(error.value)
+    assert (told.code, told.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_BUS")
+
+
+async def test_a_replay_that_cannot_be_understood_says_all_that_is_wrong(service: OrderService) -> None:
+    wrong = log_service_pb2.EventRange(shard=3, first_seq=9, last_seq=1)
+    request = log_service_pb2.ReplayEventsRequest(order_ids=["o-1", "o-1"], range=wrong)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await service.log.ReplayEvents(request)
+    assert refused(error.value).fields == ["replay_id", "order_ids", "range", "range.shard", "range"]

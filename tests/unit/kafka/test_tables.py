@@ -7,8 +7,8 @@ from stateset.order.v1 import order_event_pb2, order_pb2
 from consumers.cli.arguments import SHARDS
 from consumers.cli.asyncapi import document
 from infra.runtime.kafka.admin import Found, differences
-from infra.runtime.kafka.headers import event_headers, state_headers
-from infra.runtime.topics import EVENTS, STATE, TOPICS, Topic
+from infra.runtime.kafka.headers import event_headers, replay_header, state_headers
+from infra.runtime.topics import EVENTS, REPLAY, STATE, TOPICS, Topic
 from order.settings import OrderSettings
 from tests.harness.parts import missing, not_run
 
@@ -30,6 +30,7 @@ def test_records_carry_the_headers_of_the_table_in_its_sequence() -> None:
     metadata = EventMetadata(traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     written = event_headers(metadata, key="o-1", seq=1)
     assert [name for name, _ in written] == [header.name for header in EVENTS.headers]
+    assert [name for name, _ in (*written, replay_header("mend-7"))] == [header.name for header in REPLAY.headers]
     assert [name for name, _ in state_headers("epoch", seq=1)] == [header.name for header in STATE.headers]
 
 

@@ -9,6 +9,7 @@ from stateset_client.errors import BY_REASON
 from infra.runtime.grpc.status import refusal_of
 from order.adapters.grpc_status import ERRORS
 from order.adapters.wire import WireCodec
+from order.application.relay_ports import BusRefusedError, BusUnavailableError
 from order.domain import errors
 from order.domain.legality import allowed_actions
 from tests.harness.order_commands import ACCEPT, fill
@@ -44,6 +45,9 @@ CONTRACT: list[tuple[Exception, StatusCode, str]] = [
     (errors.StoreUnavailableError("away"), StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
     (errors.RequestFencedError("request-a"), CONFLICT, "REQUEST_FENCED"),
     (errors.NotDueError(ORDER), CONFLICT, "ORDER_NOT_DUE"),
+    (errors.NoBusError(), CONFLICT, "NO_BUS"),
+    (BusRefusedError("no topic"), CONFLICT, "BUS_REFUSED"),
+    (BusUnavailableError("away"), StatusCode.UNAVAILABLE, "BUS_UNAVAILABLE"),
     (errors.SubscriptionNotFoundError("risk"), StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND"),
 ]
 STORED = {StatusCode.FAILED_PRECONDITION, StatusCode.ALREADY_EXISTS, StatusCode.NOT_FOUND}
@@ -52,6 +56,7 @@ WAITS = {StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE}
 
 def test_every_error_has_a_row_and_every_row_an_error() -> None:
     kinds = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
+    kinds |= {BusRefusedError, BusUnavailableError}
     parents = {parent for kind in kinds for parent in kind.__mro__[1:]}
     assert kinds - parents <= ERRORS.keys() <= kinds  # a parent has a row only if it is raised itself
 
@@ -93,5 +98,5 @@ def test_the_contract_above_has_every_error_and_the_sdk_knows_each_reason_that_a
     assert reasons - BY_REASON.keys() == {
         "ORDER_NOT_DUE",  # the timer's own
         "STORE_UNAVAILABLE",  # told by its code
-        "SUBSCRIPTION_NOT_FOUND",  # an administrator's
+        *("SUBSCRIPTION_NOT_FOUND", "NO_BUS", "BUS_REFUSED", "BUS_UNAVAILABLE"),  # an administrator's
     }
