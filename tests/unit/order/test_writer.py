@@ -1,41 +1,21 @@
 """The group-commit loop on a log whose commits a test holds back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from infra.runtime.clock import ManualClock
 from infra.runtime.grpc.status import DeadlineTooShortError
-from order.adapters.memory import MemoryLog
 from order.adapters.wire import WireCodec
 from order.application.group import Reply
 from order.application.heads import Heads
-from order.application.ports import Needs, View, Writes
 from order.application.writer import Writer, WriterLimits
 from order.domain.errors import OverloadedError, StoreUnavailableError
 from order.domain.policy import Policy
+from tests.harness.held_log import HeldLog
 from tests.harness.orders import place, submission
-from tests.harness.system_waiting import eventually
-
-
-class HeldLog(MemoryLog):
-    """Commits when it is let to, and fails as it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__(shards=3)
-        self.free = asyncio.Event()
-        self.groups: list[int] = []
-        self.fail: Callable[[Needs], Exception | None] = lambda _needs: None
-
-    async def commit(self, needs: Needs, decide: Callable[[View], Writes]) -> None:
-        self.groups.append(len(needs.orders))
-        await self.free.wait()
-        error = self.fail(needs)
-        if error is not None:
-            raise error
-        await super().commit(needs, decide)
 
 
 @pytest.fixture
@@ -67,13 +47,9 @@ def start(writer: Writer, *order_ids: str) -> list["asyncio.Task[Reply]"]:
     return [asyncio.create_task(writer.submit(submission(place(1, order_id=each)))) for each in order_ids]
 
 
-async def until_committing(log: HeldLog, groups: int) -> None:
-    await eventually(lambda: len(log.groups) >= groups)
-
-
 async def test_what_waits_during_a_commit_shares_the_next_one(log: HeldLog, writer: Writer) -> None:
     first = start(writer, "o-1")
-    await until_committing(log, 1)
+    await log.until_committing(1)
     rest = start(writer, "o-2", "o-3", "o-4", "o-5", "o-6")
     await asyncio.sleep(0)
     log.free.set()
@@ -84,7 +60,7 @@ async def test_what_waits_during_a_commit_shares_the_next_one(log: HeldLog, writ
 async def test_a_group_waits_for_those_who_have_just_been_answered(log: HeldLog, clock: ManualClock) -> None:
     async with writing(log, clock, WriterLimits(gather_seconds=60, quiet_seconds=60)) as writer:
         first = start(writer, "o-1")
-        await until_committing(log, 1)
+        await log.until_committing(1)
         rest = start(writer, "o-2", "o-3")
         await asyncio.sleep(0)
         log.free.set()
@@ -98,7 +74,7 @@ async def test_a_group_waits_for_those_who_have_just_been_answered(log: HeldLog,
 async def test_a_group_does_not_wait_for_those_who_stay_away(log: HeldLog, clock: ManualClock) -> None:
     async with writing(log, clock, WriterLimits(gather_seconds=60, quiet_seconds=0.001)) as writer:
         first = start(writer, "o-1")
-        await until_committing(log, 1)
+        await log.until_committing(1)
         rest = start(writer, "o-2", "o-3")
         await asyncio.sleep(0)
         log.free.set()
@@ -108,7 +84,7 @@ async def test_a_group_does_not_wait_for_those_who_stay_away(log: HeldLog, clock
 
 async def test_a_full_queue_refuses_at_once(log: HeldLog, writer: Writer) -> None:
     waiting = start(writer, "o-1")
-    await until_committing(log, 1)
+    await log.until_committing(1)
     waiting += start(writer, *(f"o-{number}" for number in range(2, 8)))
     await asyncio.sleep(0)
     with pytest.raises(OverloadedError):
@@ -121,7 +97,7 @@ async def test_nobody_joins_a_queue_whose_first_has_waited_for_too_long(
     log: HeldLog, writer: Writer, clock: ManualClock
 ) -> None:
     waiting = start(writer, "o-1")
-    await until_committing(log, 1)
+    await log.until_committing(1)
     clock.advance(60)  # the commit is slow, but nobody waits behind it
     waiting += start(writer, "o-2")
     await asyncio.sleep(0)
@@ -138,7 +114,7 @@ async def test_nobody_joins_a_queue_whose_first_has_waited_for_too_long(
 
 async def test_a_caller_that_goes_away_while_it_waits_takes_its_command_back(log: HeldLog, writer: Writer) -> None:
     first = start(writer, "o-1")
-    await until_committing(log, 1)
+    await log.until_committing(1)
     gone, stays = start(writer, "o-2", "o-3")
     await asyncio.sleep(0)
     gone.cancel()
@@ -150,7 +126,7 @@ async def test_a_caller_that_goes_away_while_it_waits_takes_its_command_back(log
 
 async def test_a_caller_that_goes_away_during_the_commit_hurts_nobody(log: HeldLog, writer: Writer) -> None:
     (gone,) = start(writer, "o-1")
-    await until_committing(log, 1)
+    await log.until_committing(1)
     gone.cancel()
     log.free.set()
     await asyncio.gather(*start(writer, "o-2"))
@@ -161,7 +137,7 @@ async def test_a_command_whose_turn_comes_too_late_is_not_carried_out(
     log: HeldLog, writer: Writer, clock: ManualClock
 ) -> None:
     first = start(writer, "o-1")
-    await until_committing(log, 1)
+    await log.until_committing(1)
     late = asyncio.create_task(_submit_until(writer, clock.monotonic() + 1))
     await asyncio.sleep(0)
     clock.advance(0.998)  # 2 ms are left: less than a commit takes
@@ -178,7 +154,7 @@ async def _submit_until(writer: Writer, deadline: float) -> object:
 
 async def test_a_group_that_one_command_spoils_answers_the_others(log: HeldLog, writer: Writer) -> None:
     first = start(writer, "o-1")
-    await until_committing(log, 1)
+    await log.until_committing(1)
     log.fail = lambda needs: ValueError("spoilt") if "o-3" in needs.orders else None
     tasks = start(writer, "o-2", "o-3", "o-4")
     await asyncio.sleep(0)
