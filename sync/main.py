@@ -27,6 +27,7 @@ from sync.adapters.sql_subscriptions import SqlSubscriptions
 from sync.adapters.wire import pieces_to_wire
 from sync.application.acks import Acks
 from sync.application.catch_up import CatchUp
+from sync.application.floors import Floors
 from sync.application.freshness import Freshness, refuse_other_log
 from sync.application.ingest import Ingest
 from sync.application.opening import Openings
@@ -132,13 +133,25 @@ async def open_sync(settings: SyncSettings, ports: Ports, position: Position) ->
             tasks.create_task(acks.run(), name="acks"),
             tasks.create_task(streams.drain_when(draining), name="drain"),
         ]
-        servicer = SyncServicer(streams, Queries(ports.read_model, freshness), clock, shards=len(position.next_seq))
+        floors = Floors(acks, freshness, ring)
+        servicer = SyncServicer(
+            streams, floors, Queries(ports.read_model, freshness), clock, shards=len(position.next_seq)
+        )
         service = Service(sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"], servicer)
         async with (
             open_server(settings.grpc_address, [service], domain=DOMAIN, errors=ERRORS, draining=draining) as port,
-            open_gateway(settings.http_address, _backends(settings, port), origins=settings.origins) as http_port,
+            open_gateway(
+                settings.http_address,
+                _backends(settings, port),
+                streams,
+                shards=len(position.next_seq),
+                origins=settings.origins,
+            ) as http_port,
         ):
-            yield Serving(grpc=port, http=http_port)
+            try:
+                yield Serving(grpc=port, http=http_port)
+            finally:
+                draining.set()  # HTTP ends before gRPC, on which it stands
         for task in background:
             task.cancel()
 

@@ -7,17 +7,20 @@ from typing import Final
 
 from stateset.common.v1 import position_pb2
 from stateset.order.v1 import order_pb2
+from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least, listing
 from infra.runtime.grpc.status import InvalidRequestError, Violation
-from infra.runtime.grpc.wire import freshness_to_wire
+from infra.runtime.grpc.wire import freshness_to_wire, position_to_wire
 from sync.adapters.wire import ORDER_FIELDS, order_to_wire, server_frame_to_wire
-from sync.adapters.wire_requests import Checked, client_frames, open_from_wire
+from sync.adapters.wire_requests import Checked, client_frames, done_from_wire, open_from_wire
+from sync.application.floors import Floors
 from sync.application.queries import AsOf, Queries
 from sync.application.subscribe import Streams
+from sync.domain.subscription import SubscriptionKey
 
 _OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is not waited for
 
@@ -25,8 +28,9 @@ _OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is 
 class SyncServicer:
     """Serves `stateset.sync.v1.SyncService`."""
 
-    def __init__(self, streams: Streams, queries: Queries, clock: Clock, *, shards: int) -> None:
+    def __init__(self, streams: Streams, floors: Floors, queries: Queries, clock: Clock, *, shards: int) -> None:
         self._streams = streams
+        self._floors = floors
         self._queries = queries
         self._clock = clock
         self._shards = shards
@@ -45,7 +49,7 @@ class SyncServicer:
     ) -> AsyncGenerator[bytes, None]:
         """See the contract."""
         requests = aiter(requests)
-        first = await _first(requests)
+        first = await first_of(requests)
         asked = open_from_wire(first.frame.open, path="frame.open", shards=self._shards, durable=True)
         async with (
             self._streams.open(asked, call.principal, client_frames(requests)) as stream,
@@ -53,6 +57,17 @@ class SyncServicer:
         ):
             async for frame in frames:
                 yield server_frame_to_wire(frame)
+
+    async def AckSubscription(
+        self, request: sync_service_pb2.AckSubscriptionRequest, call: Call
+    ) -> sync_service_pb2.AckSubscriptionResponse:
+        """See the contract."""
+        through = done_from_wire(request)
+        key = SubscriptionKey(principal=call.principal, name=request.subscription)
+        outcome, floor = await self._floors.ack(key, request.delivery_epoch, through)
+        return sync_service_pb2.AckSubscriptionResponse(
+            status=stream_pb2.AckStatus.Value(f"ACK_STATUS_{outcome}"), floor=position_to_wire(floor)
+        )
 
     async def GetOrder(
         self, request: sync_service_pb2.GetOrderRequest, call: Call
@@ -95,7 +110,13 @@ class SyncServicer:
         return freshness_to_wire(as_of.position, as_of.as_of_us, self._clock.now_us())
 
 
-async def _first(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -> sync_service_pb2.SubscribeRequest:
+async def first_of(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -> sync_service_pb2.SubscribeRequest:
+    """The first frame of a stream.
+
+    Raises:
+        InvalidRequestError: It opens none.
+        TimeoutError: None has come.
+    """
     async with asyncio.timeout(_OPEN_SECONDS):
         first = await anext(requests, None)
     if first is None or first.frame.WhichOneof("frame") != "open":

@@ -10,7 +10,7 @@ from stateset.sync.v1 import sync_service_pb2
 from infra.kernel.filter import EVERYTHING, FilterError, Term, parse
 from infra.kernel.position import Position
 from infra.runtime.grpc.status import InvalidRequestError, Violation
-from infra.runtime.grpc.wire import position_from_wire
+from infra.runtime.grpc.wire import position_from_wire, position_of_token
 from sync.adapters.wire import EVENT_FIELDS
 from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, Grant, Open, StartPoint
 
@@ -91,6 +91,24 @@ async def client_frames(requests: AsyncIterator[sync_service_pb2.SubscribeReques
     """
     async for request in requests:
         yield _client_frame(request.frame)
+
+
+def done_from_wire(request: sync_service_pb2.AckSubscriptionRequest) -> Position:
+    """Below which position everything is done.
+
+    Raises:
+        InvalidRequestError: The request cannot be understood.
+        PositionMalformedError: What it gives as a token is none.
+    """
+    checked = Checked()
+    name = checked.text(request.subscription, "subscription")
+    checked.refuse_unless(
+        0 < len(name) <= _NAME_CHARACTERS_MAX, "subscription", f"must have 1 to {_NAME_CHARACTERS_MAX} characters"
+    )
+    checked.refuse_unless(request.delivery_epoch > 0, "delivery_epoch", "must be that of an opening, from 1 on")
+    checked.refuse_unless(request.WhichOneof("done") is not None, "done", "through or token must be set")
+    checked.done()
+    return position_of_token(request.token) if request.token else position_from_wire(request.through)
 
 
 def _client_frame(frame: stream_pb2.ClientFrame) -> ClientFrame:

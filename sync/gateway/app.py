@@ -9,9 +9,10 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from sync.gateway.errors import refused
-from sync.gateway.rules import MethodNotAllowedError
+from sync.gateway.rules import MethodNotAllowedError, UnknownPathError
 
 Page = Callable[[Request], Awaitable[Response]]
 
@@ -33,15 +34,27 @@ class App:
     Attributes:
         contracts: Answers every path that is no page.
         pages: By path, what is read there with GET.
+        sockets: By path, what serves a WebSocket there.
     """
 
     contracts: Page
     pages: Mapping[str, Page]
+    sockets: Mapping[str, Callable[[WebSocket], Awaitable[None]]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
+        if scope["type"] == "websocket":
+            await self._serve_socket(WebSocket(scope, receive, send))
+            return
         request = Request(scope, receive)
         await (await self._answer(request))(scope, receive, send)
+
+    async def _serve_socket(self, socket: WebSocket) -> None:
+        serve = self.sockets.get(socket.scope["path"])
+        if serve is None:
+            await socket.send_denial_response(refused(UnknownPathError()))
+        else:
+            await serve(socket)
 
     async def _answer(self, request: Request) -> Response:
         page = self.pages.get(request.scope["path"])

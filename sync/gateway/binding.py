@@ -38,17 +38,17 @@ def message_of(rule: Rule, variables: Mapping[str, str], query: Query, body: byt
     """
     kind = rule.rpc.input_type
     message = parsed(kind, _body_of(rule, body)) if rule.body else GetMessageClass(kind)()
-    bound = _bound(rule, variables, query)
+    given = _bound(rule, variables, query)
     if not rule.body:
-        return bound
+        return given
     violations = [
         Violation(name, "differs from the path")
         for name in variables
-        if _value_at(message, name) not in (_value_at(bound, name), type(_value_at(bound, name))())
+        if _value_at(message, name) not in (_value_at(given, name), type(_value_at(given, name))())
     ]
     if violations:
         raise InvalidRequestError(violations)
-    message.MergeFrom(bound)
+    message.MergeFrom(given)
     return message
 
 
@@ -72,30 +72,39 @@ def _body_of(rule: Rule, body: bytes) -> Any:  # noqa: ANN401 - any JSON
 
 
 def _bound(rule: Rule, variables: Mapping[str, str], query: Query) -> Message:
+    violations = [Violation(name, said) for name, _ in query if (said := _misplaced(rule, variables, name)) is not None]
+    if violations:
+        raise InvalidRequestError(violations)
+    return bound(rule.rpc.input_type, [*variables.items(), *query])
+
+
+def bound(kind: Descriptor, query: Query) -> Message:
+    """The message of that kind whose fields the parameters are.
+
+    Raises:
+        InvalidRequestError: One of them is no such field, or has a value it cannot have.
+    """
     tree: dict[str, Any] = {}
     violations = []
-    for name, value in variables.items():
-        _put(tree, rule.rpc.input_type, name, value, [])
     for name, value in query:
         try:
-            _refuse_bound(rule, variables, name)
-            _put(tree, rule.rpc.input_type, name, value, [])
+            _put(tree, kind, name, value)
         except ParseError as error:
             violations.append(Violation(name, str(error)))
     if violations:
         raise InvalidRequestError(violations)
-    return parsed(rule.rpc.input_type, tree)
+    return parsed(kind, tree)
 
 
-def _refuse_bound(rule: Rule, variables: Mapping[str, str], name: str) -> None:
+def _misplaced(rule: Rule, variables: Mapping[str, str], name: str) -> str | None:
+    """What is wrong with a parameter that is given elsewhere."""
     field = rule.rpc.input_type.fields_by_name.get(rule.body)
     if rule.body == "*" or (field is not None and name.partition(".")[0] in (field.name, field.json_name)):
-        raise ParseError("belongs into the body")
-    if name in variables:
-        raise ParseError("is given by the path")
+        return "belongs into the body"
+    return "is given by the path" if name in variables else None
 
 
-def _put(tree: dict[str, Any], kind: Descriptor, name: str, value: str, path: list[str]) -> None:
+def _put(tree: dict[str, Any], kind: Descriptor, name: str, value: str) -> None:
     """Puts a value where its name, `a.b.c` by the names of the contract or of JSON, says."""
     first, _, rest = name.partition(".")
     field = _field(kind, first)
@@ -105,7 +114,7 @@ def _put(tree: dict[str, Any], kind: Descriptor, name: str, value: str, path: li
     if rest:
         if inner is None or field.is_repeated:
             raise ParseError("is no parameter of this path")
-        _put(tree.setdefault(field.name, {}), inner, rest, value, [*path, field.name])
+        _put(tree.setdefault(field.name, {}), inner, rest, value)
         return
     if inner is not None and inner.full_name not in _TEXTS:
         raise ParseError("holds several fields: name one, with a dot")

@@ -12,9 +12,12 @@ from stateset.risk.v1 import risk_service_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.grpc.channel import open_channel
+from sync.application.subscribe import Streams
 from sync.gateway.app import App, with_middleware
+from sync.gateway.events import Events
 from sync.gateway.server import open_http
 from sync.gateway.transcoder import Backend, Transcoder
+from sync.gateway.websocket import Socket
 
 FILES: Final[Mapping[str, tuple[FileDescriptor, ...]]] = {
     "order": tuple(
@@ -29,12 +32,16 @@ FILES: Final[Mapping[str, tuple[FileDescriptor, ...]]] = {
 
 
 @asynccontextmanager
-async def open_gateway(address: str, backends: Mapping[str, str], *, origins: frozenset[str]) -> AsyncIterator[int]:
-    """Serves HTTP while the context lasts.
+async def open_gateway(
+    address: str, backends: Mapping[str, str], streams: Streams, *, shards: int, origins: frozenset[str]
+) -> AsyncIterator[int]:
+    """Serves HTTP while the context lasts. Whoever ends it has ended the streams before.
 
     Args:
         address: `host:port`; port 0 takes any free one.
         backends: By name of `FILES`, the gRPC address of who serves those services.
+        streams: Serves the streams of events.
+        shards: How many shards the log has.
         origins: Whose pages may use it in a browser, beside its own.
 
     Yields:
@@ -52,5 +59,9 @@ async def open_gateway(address: str, backends: Mapping[str, str], *, origins: fr
             for name, where in backends.items()
         ]
         transcoder = Transcoder(served, allowed_origins=origins)
-        app = with_middleware(App(transcoder.answer, {}), allowed_origins=origins)
-        yield await stack.enter_async_context(open_http(address, app))
+        app = App(
+            transcoder.answer,
+            pages={"/v1/events": Events(streams, shards=shards).answer},
+            sockets={"/v1/stream": Socket(streams, shards=shards, allowed_origins=origins).serve},
+        )
+        yield await stack.enter_async_context(open_http(address, with_middleware(app, allowed_origins=origins)))

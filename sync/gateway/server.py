@@ -9,6 +9,8 @@ from typing import Any, Final
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from infra.runtime.lifespan import StartupError, background
 from sync.gateway.errors import RequestRefusedError, refused
@@ -41,7 +43,7 @@ async def open_http(address: str, app: ASGIApp) -> AsyncIterator[int]:
         uvicorn.Config(
             app,
             http=_Protocol,
-            ws="websockets-sansio",
+            ws=_WebSocket,
             ws_max_size=_MESSAGE_BYTES_MAX,
             ws_per_message_deflate=False,  # compressed, each reader would be written bytes of its own
             lifespan="off",
@@ -60,6 +62,8 @@ async def open_http(address: str, app: ASGIApp) -> AsyncIterator[int]:
         try:
             yield port
         finally:
+            if server.server_state.tasks:  # streams: asked to exit, the server would break off their goodbyes
+                await asyncio.wait(server.server_state.tasks, timeout=_DRAIN_SECONDS)
             server.should_exit = True
             await server.ended.wait()
 
@@ -101,6 +105,18 @@ class _Server(uvicorn.Server):
             self.ended.set()
 
 
+class _WebSocket(WebSocketsSansIOProtocol):
+    """One WebSocket. Who does not answer pings reads nothing that still waits to be written either."""
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        self.scope["state"]["abort"] = self.transport.abort
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.transport.abort()
+
+
 class _Protocol(HttpToolsProtocol):
     """One connection. What its parser leaves unbounded has bounds here: how long a head may be, and take."""
 
@@ -124,6 +140,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["state"]["abort"] = self.transport.abort
         self._await_head()
 
     def on_headers_complete(self) -> None:

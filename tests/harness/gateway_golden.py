@@ -1,8 +1,11 @@
 """A request for every RPC that HTTP reaches, in a sequence that makes sense, and what its answer shows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
+import httpx
 from google.protobuf.descriptor import MethodDescriptor
 
 from sync.gateway.main import FILES
@@ -24,7 +27,7 @@ class Golden:
 
     Attributes:
         rpc: What it calls.
-        line: HTTP method and path; `POSITION` in it stands for the position of the last command, as a query.
+        line: HTTP method and path; `POSITION`, in it and in the body, stands for the position of the last command.
         shows: What the answer holds at least.
         body: Its body, if it has one; a command's request id is added.
     """
@@ -177,6 +180,12 @@ GOLDEN = [
         "GET /v1/read-model/orders?POSITION&filter=state%3DREJECTED",
         {"orders": [{"orderId": "g-2"}]},
     ),
+    Golden(
+        f"{SYNC}.AckSubscription",
+        "POST /v1/subscriptions/golden:ack",
+        {"status": "ACK_STATUS_FENCED"},
+        {"deliveryEpoch": "1", "through": "POSITION"},
+    ),
     Golden(f"{SYNC}.GetDigest", "GET /v1/read-model/digest?POSITION", {"digest": {"count": "3"}}),
     Golden(f"{RISK}.GetExposure", "GET /v1/customers/ann/exposure/USD?POSITION", {"exposure": {"customerId": "ann"}}),
     Golden(f"{RISK}.ListExposures", "GET /v1/exposures?POSITION", {"exposures": [{"customerId": "ann"}]}),
@@ -215,6 +224,20 @@ def served_rpcs() -> dict[str, MethodDescriptor]:
     }
 
 
+async def wrong_answers(http: httpx.AsyncClient, goldens: Sequence[Golden]) -> list[tuple[str, str, int, str]]:
+    """Sends every request in its turn; those whose answers do not show what they should."""
+    wrong = []
+    position: dict[str, Any] = {}
+    for number, golden in enumerate(goldens):
+        method, path, body = request_of(golden, number, position)
+        answer = await http.request(method, path, json=body)
+        if answer.status_code != HTTPStatus.OK or not shows(answer.json(), golden.shows):
+            wrong.append((golden.rpc, golden.line, answer.status_code, answer.text))
+        else:
+            position = answer.json().get("position", position) if body else position
+    return wrong
+
+
 def shows(found: Any, expected: Any) -> bool:  # noqa: ANN401 - any JSON
     """Whether the JSON holds what is expected of it: objects may hold more, lists must be as long."""
     if isinstance(expected, dict):
@@ -226,7 +249,18 @@ def shows(found: Any, expected: Any) -> bool:  # noqa: ANN401 - any JSON
     return bool(found == expected)
 
 
-def position_query(position: dict[str, Any]) -> str:
+def request_of(golden: Golden, number: int, position: dict[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
+    """Method, path and body of the request that has this number in the sequence."""
+    method, _, path = golden.line.partition(" ")
+    body = golden.body
+    if body is not None:
+        body = {name: position if value == "POSITION" else value for name, value in body.items()}
+        if "requestId" in served_rpcs()[golden.rpc].input_type.fields_by_camelcase_name and "/commands/" not in path:
+            body["requestId"] = f"golden-{number:04}"
+    return method, path.replace("POSITION", _position_query(position) if position else ""), body
+
+
+def _position_query(position: dict[str, Any]) -> str:
     """A command's position, as the parameters of a read."""
     seqs = "".join(f"&min_position.next_seq={seq}" for seq in position["nextSeq"])
     return f"minPosition.logEpoch={position['logEpoch']}{seqs}"

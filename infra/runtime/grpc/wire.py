@@ -1,15 +1,18 @@
 """Between the messages that all services share and the values that their code works with."""
 
+from base64 import b64decode, urlsafe_b64encode
 from functools import lru_cache
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from stateset.common.v1 import position_pb2
 
-from infra.kernel.position import Position
+from infra.kernel.position import Position, PositionMalformedError
 
 _VARINT_BITS: Final = 0x7F
+_TOKEN_CHARACTERS_MAX: Final = 4_096
 
 
 def position_to_wire(position: Position) -> position_pb2.Position:
@@ -24,6 +27,26 @@ def position_from_wire(message: position_pb2.Position) -> Position:
     return Position(
         log_epoch=message.log_epoch, next_seq=tuple(message.next_seq), filter_hash=bytes(message.filter_hash)
     )
+
+
+def token_of(position: Position) -> str:
+    """The position as one word that an address, a header and a line of text can hold."""
+    return urlsafe_b64encode(position_to_wire(position).SerializeToString()).decode().rstrip("=")
+
+
+def position_of_token(token: str) -> Position:
+    """The position that a token stands for: `check_log` says whether it is one of ours.
+
+    Raises:
+        PositionMalformedError: It is no token.
+    """
+    if len(token) > _TOKEN_CHARACTERS_MAX:
+        raise PositionMalformedError(f"a token has at most {_TOKEN_CHARACTERS_MAX} characters")
+    try:
+        encoded = b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+        return position_from_wire(position_pb2.Position.FromString(encoded))
+    except (ValueError, DecodeError) as error:
+        raise PositionMalformedError("this is no token of a position") from error
 
 
 def timestamp_to_wire(time_us: int) -> Timestamp:

@@ -1,0 +1,144 @@
+"""`GET /v1/events`: a stream of events that goes one way, as server-sent events or as lines of JSON."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from stateset.stream.v1 import stream_pb2
+
+from infra.runtime.grpc.call import LOCAL
+from infra.runtime.grpc.status import InvalidRequestError, Violation
+from infra.runtime.grpc.wire import position_of_token, position_to_wire
+from sync.adapters.wire_requests import open_from_wire
+from sync.application.stream import Stream
+from sync.application.subscribe import Streams
+from sync.domain.frames import ClientFrame, Close, Open
+from sync.gateway.binding import bound
+from sync.gateway.errors import RequestRefusedError, json_of_status, status_of
+from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line
+from sync.gateway.json_text import json_bytes
+from sync.gateway.requests import query_of
+
+STALLED_SECONDS: Final = 60.0  # that a reader may take nothing before its connection is cut
+_RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes back; its own default is 3 to 5 s
+_PATH: Final = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A form of the stream: its media type, its texts, what it begins with, and how it tells of an error."""
+
+    media_type: str
+    texts: Texts
+    prelude: bytes
+    error: Callable[[bytes], bytes]
+
+
+class Events:
+    """The page."""
+
+    def __init__(self, streams: Streams, *, shards: int) -> None:
+        self._streams = streams
+        self._shards = shards
+        sse = _Kind("text/event-stream", Texts(as_event), _RETRY, lambda text: b"event: error\ndata: %b\n\n" % text)
+        lines = _Kind("application/x-ndjson", Texts(as_line), b"", lambda text: b'{"error":%b}\n' % text)
+        self._kinds = {kind.media_type: kind for kind in (sse, lines)}
+
+    async def answer(self, request: Request) -> Response:
+        """The stream, open already: what is wrong with it has been said by then.
+
+        Raises:
+            InvalidRequestError: The request cannot be understood.
+            PositionError: The stream cannot start where it asks to.
+            RequestRefusedError: It wants neither form.
+        """
+        kind = self._kind(request.headers.get("accept", "*/*"))
+        asked = self._asked(query_of(request.scope), request.headers.get("last-event-id", ""))
+        async with AsyncExitStack() as stack:
+            if request.method == "HEAD":
+                return Response(media_type=kind.media_type)
+            stream = await stack.enter_async_context(self._streams.open(asked, LOCAL, _until_gone(request.receive)))
+            return _Answer(kind, stream, stack.pop_all())
+
+    def _kind(self, accept: str) -> _Kind:
+        wanted = [each.partition(";")[0].strip().lower() for each in accept.split(",")]
+        for media_type, kind in self._kinds.items():
+            if media_type in wanted:
+                return kind
+        if {"*/*", "text/*"} & set(wanted):
+            return self._kinds["text/event-stream"]
+        raise RequestRefusedError("NOT_ACCEPTABLE", f"served are {' and '.join(self._kinds)}")
+
+    def _asked(self, query: list[tuple[str, str]], last_event_id: str) -> Open:
+        starts = [value for name, value in query if name == "start"]
+        if len(starts) > 1 or any(name.startswith("credit") for name, _ in query):
+            raise InvalidRequestError([Violation("query", "takes one start, and no credit")])
+        message: Any = bound(stream_pb2.Open.DESCRIPTOR, [pair for pair in query if pair[0] != "start"])
+        message.batch_events_max = message.batch_events_max or BATCH_EVENTS
+        start = last_event_id or "".join(starts)
+        if start in _POINTS:
+            message.start.point = _POINTS[start]
+        elif start:
+            message.start.position.CopyFrom(position_to_wire(position_of_token(start)))
+        # The connection alone bounds what is in flight: there is nobody to ask for credit.
+        return replace(open_from_wire(message, path=_PATH, shards=self._shards, durable=True), credit=None)
+
+
+_POINTS: Final[Mapping[str, stream_pb2.StartPoint.ValueType]] = {
+    "EARLIEST": stream_pb2.START_POINT_EARLIEST,
+    "LATEST": stream_pb2.START_POINT_LATEST,
+    "STORED": stream_pb2.START_POINT_STORED,
+}
+
+
+class _Answer(Response):
+    """Writes the stream to the connection, as fast as its reader takes it and no faster."""
+
+    def __init__(self, kind: _Kind, stream: Stream, stack: AsyncExitStack) -> None:
+        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"}, media_type=kind.media_type)
+        del self.headers["content-length"]
+        self._kind = kind
+        self._stream = stream
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as its parent has it
+        """Serves the response; ends with the stream."""
+        async with self._stack:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            try:
+                await self._write(scope, send)
+            except TimeoutError:
+                return  # its connection is cut
+
+    async def _write(self, scope: Scope, send: Send) -> None:
+        await _send(scope, send, self._kind.prelude)
+        try:
+            async with aclosing(self._stream.frames()) as frames:
+                async for frame in frames:
+                    await _send(scope, send, self._kind.texts.of(frame, self._stream.session.position))
+        except TimeoutError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the status line has gone: the stream itself tells of it
+            await _send(scope, send, self._kind.error(json_bytes(json_of_status(status_of(error)))))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send(scope: Scope, send: Send, body: bytes) -> None:
+    try:
+        async with asyncio.timeout(STALLED_SECONDS):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    except TimeoutError:
+        scope["state"]["abort"]()
+        raise
+
+
+async def _until_gone(receive: Receive) -> AsyncIterator[ClientFrame]:
+    """The only thing that the reader can say: that it has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    yield Close()

@@ -1,0 +1,80 @@
+"""Frames of a stream as text: encoded once for all readers who are sent the same, in whatever form they want it."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from google.protobuf.json_format import MessageToDict
+from stateset.order.v1 import order_frame_pb2
+from stateset.stream.v1 import stream_pb2
+from stateset.sync.v1 import sync_service_pb2
+
+from infra.kernel.position import Position
+from infra.runtime.grpc.wire import token_of
+from sync.adapters.wire import server_frame_to_wire
+from sync.application.stream import ServerFrame
+from sync.gateway.json_text import json_bytes
+
+BATCH_EVENTS: Final = 100  # in a frame, unless asked otherwise: JSON of more would keep the loop for too long
+_KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
+
+Form = Callable[[order_frame_pb2.ServerFrame, str, bytes], bytes]
+"""Makes the text of a frame: from the frame, the token of the place behind it, and the frame's JSON."""
+
+
+class Texts:
+    """Texts in one form. Those of the last frames are kept, as who keeps up is sent the same."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self._kept: OrderedDict[tuple[bytes, Position], bytes] = OrderedDict()
+        self._kept_bytes = 0
+
+    def of(self, frame: ServerFrame, behind: Position) -> bytes:
+        """The frame's text.
+
+        Args:
+            frame: Of a stream.
+            behind: Where the stream's reader stands once it has read it.
+        """
+        message = server_frame_to_wire(frame)
+        # One object of bytes serves many streams: it is hashed once, and compared by identity.
+        text = self._kept.get((message, behind))
+        if text is None:
+            text = self._encoded(message, behind)
+            self._keep((message, behind), text)
+        return text
+
+    def _encoded(self, message: bytes, behind: Position) -> bytes:
+        frame = sync_service_pb2.SubscribeResponse.FromString(message).frame
+        return self._form(frame, token_of(behind), json_bytes(MessageToDict(frame)))
+
+    def _keep(self, key: tuple[bytes, Position], text: bytes) -> None:
+        self._kept[key] = text
+        self._kept_bytes += len(key[0]) + len(text)
+        while self._kept_bytes > _KEPT_BYTES_MAX:
+            (message, _), oldest = self._kept.popitem(last=False)
+            self._kept_bytes -= len(message) + len(oldest)
+
+
+def as_event(frame: order_frame_pb2.ServerFrame, token: str, text: bytes) -> bytes:
+    """A server-sent event. A heartbeat is a comment; a goodbye says when to come back."""
+    kind = frame.WhichOneof("frame")
+    if kind == "heartbeat":
+        return b": heartbeat\n\n"
+    retry = _retry(frame.go_away) if kind == "go_away" else b""
+    return b"%bid: %b\nevent: %b\ndata: %b\n\n" % (retry, token.encode(), str(kind).encode(), text)
+
+
+def as_line(_frame: order_frame_pb2.ServerFrame, token: str, text: bytes) -> bytes:
+    """A line of JSON."""
+    return as_message(_frame, token, text) + b"\n"
+
+
+def as_message(_frame: order_frame_pb2.ServerFrame, token: str, text: bytes) -> bytes:
+    """A message of a WebSocket."""
+    return b'{"token":"%b","frame":%b}' % (token.encode(), text)
+
+
+def _retry(go_away: stream_pb2.GoAway) -> bytes:
+    return b"retry: %d\n" % go_away.retry_after.ToMilliseconds()

@@ -1,0 +1,165 @@
+"""The frame protocol over a WebSocket, on a log in memory."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from infra.runtime.grpc.wire import position_of_token
+from tests.harness.gateway_streams import Seen, hear, read_socket, say, socket_of
+from tests.harness.sync_client import open_server
+from tests.harness.sync_log import LogMaker
+from tests.harness.sync_waiting import eventually_async
+
+PLENTY = {"events": 1_000_000, "bytes": 1 << 40}
+ALL = {"start": {"point": "START_POINT_EARLIEST"}, "credit": PLENTY}
+
+
+@asynccontextmanager
+async def streaming(log: LogMaker, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:  # noqa: ANN401 - any setting
+    async with open_server(log.source, **settings) as client, httpx.AsyncClient(base_url=client.http) as http:
+        yield http
+
+
+async def test_a_stream_resumes_at_its_token() -> None:
+    log = LogMaker()
+    log.groups(20)
+    async with streaming(log) as http:
+        seen = Seen()
+        await read_socket(http, seen, 20)
+        log.groups(15)
+        await read_socket(http, seen, 35)
+    assert (seen.count, position_of_token(seen.token)) == (35, log.position)
+    seen.check()
+
+
+async def test_no_more_is_sent_than_there_is_credit_for() -> None:
+    log = LogMaker()
+    log.groups(20)
+    async with streaming(log) as http, socket_of(http) as socket:
+        heartbeat = "0.5s"
+        credit = {"events": "5", "bytes": "1000000"}
+        await say(socket, open={**ALL, "credit": credit, "heartbeatInterval": heartbeat})
+        seen = Seen()
+        for kind in ("opened", "events", "heartbeat"):
+            message = await hear(socket, kind)
+            seen.add(message["token"], message["frame"])
+        assert seen.count == 5
+        await say(socket, credit={"events": 100, "mode": "CREDIT_MODE_ADD"})
+        while seen.count < 20:
+            message = await hear(socket, "events")
+            seen.add(message["token"], message["frame"])
+        assert (await hear(socket, "phaseChange"))["frame"]["phaseChange"] == {"phase": "PHASE_LIVE"}
+    seen.check()
+
+
+async def test_an_ack_is_answered_and_a_close_ends_the_stream() -> None:
+    log = LogMaker()
+    log.groups(20)
+    async with streaming(log) as http:
+        async with socket_of(http) as socket:
+            await say(socket, open={"subscription": "s-1", **ALL})
+            progress = await hear(socket, "progress")
+            await say(socket, heartbeat={"heartbeatSeq": 1})
+            await say(socket, progress["token"], ack={"ackId": "a-1"})
+            result = (await hear(socket, "ackResult"))["frame"]["ackResult"]
+            assert (result["ackId"], result["status"]) == ("a-1", "ACK_STATUS_COMMITTED")
+            await say(socket, close={})
+            with pytest.raises(ConnectionClosed) as closed:
+                await hear(socket, "nothing more")
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1000
+        log.groups(1)
+        async with socket_of(http) as socket:
+            await say(socket, open={"subscription": "s-1", "credit": PLENTY})
+            [batch] = (await hear(socket, "events"))["frame"]["events"]["batches"]
+            assert len(batch["events"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        (["{"], "INVALID_REQUEST"),
+        (["[]"], "INVALID_REQUEST"),
+        ([b"{}"], "INVALID_REQUEST"),
+        (['{"frame": {}}'], "INVALID_REQUEST"),
+        (['{"frame": {"open": {}}, "x": 1}'], "INVALID_REQUEST"),
+        (['{"frame": {"open": {"filter": "x = 1"}}}'], "INVALID_REQUEST"),
+        (['{"frame": {"open": {"x": 1}}}'], "INVALID_REQUEST"),
+        (['{"frame": {"open": {}}, "token": "x"}'], "POSITION_MALFORMED"),
+        (['{"frame": {"open": {}}, "token": 1}'], "INVALID_REQUEST"),
+        (['{"frame": {"credit": {}}}'], "INVALID_REQUEST"),
+        (['{"frame": {"open": {}}}', '{"frame": {"open": {}}}'], "INVALID_REQUEST"),
+        (['{"frame": {"open": {}}}', '{"frame": {"close": {}}, "token": ""}'], "INVALID_REQUEST"),
+        (['{"frame": {"open": {}}}', "nonsense"], "INVALID_REQUEST"),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+async def test_what_cannot_be_understood_ends_the_stream_with_a_status(
+    messages: list[str | bytes], reason: str
+) -> None:
+    log = LogMaker()
+    async with streaming(log) as http, socket_of(http) as socket:
+        for message in messages:
+            await socket.send(message)
+        error = (await hear(socket, "error"))["error"]
+        assert (error["code"] > 0, error["details"][0]["reason"]) == (True, reason)
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+
+
+async def test_pages_of_others_are_refused_and_unknown_paths_too() -> None:
+    async with streaming(LogMaker(), http_origins="https://shop.example") as http:
+        with pytest.raises(InvalidStatus) as refused:
+            async with socket_of(http, origin="https://evil.example"):
+                pass
+        assert refused.value.response.status_code == 403
+        assert json.loads(refused.value.response.body or b"")["details"][0]["reason"] == "ORIGIN_REFUSED"
+        async with socket_of(http, origin="https://shop.example") as socket:
+            await say(socket, open=ALL)
+            await hear(socket, "opened")
+
+
+async def test_a_drain_says_goodbye() -> None:
+    log = LogMaker()
+    async with open_server(log.source) as client:
+        http = httpx.AsyncClient(base_url=client.http)
+        connecting = socket_of(http)
+        socket = await connecting.__aenter__()
+        await say(socket, open=ALL)
+        await hear(socket, "progress")
+    await hear(socket, "goAway")
+    with pytest.raises(ConnectionClosed) as closed:
+        await socket.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    await connecting.__aexit__(None, None, None)
+    await http.aclose()
+
+
+async def test_a_reader_that_stops_reading_holds_up_nobody_and_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.gateway.websocket.STALLED_SECONDS", 0.5)
+    log = LogMaker()
+    async with streaming(log, streams_max=2) as http, socket_of(http, max_queue=1) as stuck:
+        await say(stuck, open=ALL)
+        await hear(stuck, "progress")
+        log.groups(5_000, padding=4_000)  # more than the buffers of a connection hold
+        seen = Seen()
+        await read_socket(http, seen, 5_000)
+        seen.check()
+        await eventually_async(partial(_two_are_open, http))
+
+
+async def _two_are_open(http: httpx.AsyncClient) -> bool:
+    async with socket_of(http) as one, socket_of(http) as other:
+        for socket in (one, other):
+            await say(socket, open=ALL)
+        said = [json.loads(await socket.recv()) for socket in (one, other)]
+    return all("frame" in message for message in said)
