@@ -47,7 +47,7 @@ test: setup  ## everything that CI runs; WORKERS=1 for one test at a time
 test-fast: setup  ## without the tests that start processes
 	$(BIN)/pytest tests/unit tests/contract $(ARGS)
 
-test-guarantees: setup  ## every fault 50 times under a live replay; FAULTS=5 for less, SEED=… to play one again
+test-guarantees: setup  ## every fault 50 times under replays and mixed traffic; FAULTS=5 for less, SEED=… to play one again
 	FAULTS=$${FAULTS:-50} $(BIN)/pytest -s tests/guarantees $(ARGS)
 
 test-broker: setup  ## what needs a real Kafka

@@ -1,4 +1,4 @@
-"""Faults at instants of a replay that a seed decides, so that a failure can be played again."""
+"""Faults at instants of a stretch of work that a seed decides, so that a failure can be played again."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import signal
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from infra.runtime.supervisor import Child
 from tests.harness.system_waiting import eventually
@@ -26,12 +26,38 @@ class Fault:
     Attributes:
         name: For the person who plays it again.
         ready: Returns when it can happen once more: what it hits works.
-        strike: Makes it happen. It may last; the replay goes on meanwhile.
+        strike: Makes it happen. It may last; the work goes on meanwhile.
+        share: How often it happens where others happen once.
     """
 
     name: str
     ready: Callable[[], Awaitable[None]]
     strike: Callable[[], Coroutine[Any, Any, None]]
+    share: float = 1.0
+
+    def times(self, each: int) -> int:
+        """How often it happens where others happen so many times; once at least."""
+        return max(1, round(self.share * each))
+
+
+class Observer(Protocol):
+    """Is told what goes wrong, and when it is over."""
+
+    def struck(self, fault: str) -> None:
+        """The fault of this name happens."""
+
+    def healed(self, fault: str) -> None:
+        """What it hit works again."""
+
+
+class Nobody:
+    """Does not care."""
+
+    def struck(self, fault: str) -> None:
+        """See `Observer.struck`."""
+
+    def healed(self, fault: str) -> None:
+        """See `Observer.healed`."""
 
 
 def seed() -> int:
@@ -44,15 +70,20 @@ def times() -> int:
     return int(os.environ.get("FAULTS") or 5)
 
 
+def commands_for(faults: int) -> int:
+    """How many commands give each of so many faults an instant of its own."""
+    return (faults + 2) * COMMANDS_APART
+
+
 def orders_for(faults: int) -> int:
     """How many orders give each of so many faults an instant of its own."""
-    return max(_REPLAYED_ORDERS_MIN, round((faults + 2) * COMMANDS_APART / _COMMANDS_PER_ORDER_MIN))
+    return max(_REPLAYED_ORDERS_MIN, round(commands_for(faults) / _COMMANDS_PER_ORDER_MIN))
 
 
 def schedule(seed: int, commands: int, faults: Sequence[Fault], times: int) -> list[tuple[int, Fault]]:
-    """After how many answered commands which fault happens: each so many times, never at the end, in any sequence."""
+    """After how many answered commands which fault happens: as often as each should, never at the end, in any order."""
     drawn = random.Random(seed)  # noqa: S311 - the seed is the point
-    all_of_them = [fault for fault in faults for _ in range(times)]
+    all_of_them = [fault for fault in faults for _ in range(fault.times(times))]
     drawn.shuffle(all_of_them)
     slots = sorted(drawn.sample(range(1, commands // COMMANDS_APART), len(all_of_them)))
     return [
@@ -62,7 +93,7 @@ def schedule(seed: int, commands: int, faults: Sequence[Fault], times: int) -> l
 
 
 class Progress:
-    """How many commands of the replay were answered."""
+    """How many commands were answered."""
 
     answered = 0
 
@@ -73,20 +104,26 @@ class Progress:
 
 
 class Campaign:
-    """Lets faults happen while a replay goes on.
+    """Lets faults happen while work goes on.
 
-    A fault that cannot happen yet, since what it hits is still down from the last time, is waited for, and the replay
-    with it: so every fault hits something that works, with the replay's other commands under way.
+    A fault that cannot happen yet, since what it hits is still down from the last time, is waited for, and the work
+    with it: so every fault hits something that works, with other commands under way.
 
     Args:
         schedule: As the function of that name makes it.
-        commands: How many commands the replay has. Its last one waits until nothing is broken any more.
+        commands: How many commands there are. The last one waits until nothing is broken any more.
         progress: Is kept.
         tasks: Where the faults run.
+        observer: Is told of them.
     """
 
     def __init__(
-        self, schedule: Sequence[tuple[int, Fault]], commands: int, progress: Progress, tasks: asyncio.TaskGroup
+        self,
+        schedule: Sequence[tuple[int, Fault]],
+        commands: int,
+        progress: Progress,
+        tasks: asyncio.TaskGroup,
+        observer: Observer,
     ) -> None:
         self.happened: Counter[str] = Counter()
         self._progress = progress
@@ -94,21 +131,28 @@ class Campaign:
         self._faults = {fault.name: fault for _, fault in schedule}
         self._commands = commands
         self._tasks = tasks
+        self._observer = observer
         self._turn = asyncio.Lock()
 
     async def after_command(self, answered: int) -> None:
-        """To be awaited by the replay."""
+        """To be awaited after each command, with how many there were."""
         self._progress.answered = answered
         async with self._turn:
             while self._due and answered >= self._due[0][0]:
                 _, fault = self._due.popleft()
                 await fault.ready()
                 self.happened[fault.name] += 1
-                self._tasks.create_task(fault.strike(), name=fault.name)
+                self._tasks.create_task(self._happen(fault), name=fault.name)
                 await asyncio.sleep(0)  # it has begun, so that whoever waits for the same victim sees it
         if answered == self._commands:
             for fault in self._faults.values():
                 await fault.ready()
+
+    async def _happen(self, fault: Fault) -> None:
+        self._observer.struck(fault.name)
+        await fault.strike()
+        await fault.ready()
+        self._observer.healed(fault.name)
 
 
 class Victim:
@@ -138,6 +182,16 @@ class Victim:
                 await until()
             finally:
                 self.send(signal.SIGCONT)
+
+    async def kill_without(self, deleted: Callable[[], Awaitable[None]]) -> None:
+        """Freezes it, lets `deleted` take away what it has kept, and kills it: it starts again with nothing."""
+        async with self._turn:
+            await self._serves()
+            self.send(signal.SIGSTOP)
+            try:
+                await deleted()
+            finally:
+                self.send(signal.SIGKILL)
 
     async def disturb(self, what: Callable[[], Awaitable[None]]) -> None:
         """Does something that it must be alive for."""

@@ -117,6 +117,7 @@ def commit_cut(system: System, service: str, moment: Moment) -> Fault:
 class Relays:
     """Two Order Services on one database, of which one publishes."""
 
+    grpc: dict[str, str]
     admin: dict[str, str]
     victims: dict[str, Victim]
     progress: Progress
@@ -166,6 +167,7 @@ async def two_relays(system: System) -> AsyncIterator[Relays]:
         admin={**system.plan.admin, "order": free_address()},
     )
     [order] = [service for service in SERVICES if service.name == "order"]
+    grpc = {"order": system.plan.grpc["order"], "order-2": plan.grpc["order"]}
     admin = {"order": system.plan.admin["order"], "order-2": plan.admin["order"]}
 
     async def answers() -> bool:
@@ -175,7 +177,7 @@ async def two_relays(system: System) -> AsyncIterator[Relays]:
     program = plan.program(order, replace(alone, name="order-2"), answers)
     async with supervise([program], logs=plan.data_dir / LOGS, tell=print) as children:
         victims = {"order": system.victims["order"], "order-2": Victim(children["order-2"])}
-        yield Relays(admin, victims, system.progress)
+        yield Relays(grpc, admin, victims, system.progress)
 
 
 def _leads(admin: str) -> bool:

@@ -17,7 +17,7 @@ from consumers.cli.system import LOGS, Kafka, Plan, open_system
 from infra.runtime import postgres_server
 from infra.runtime.topics import EVENTS
 from tests.harness.e2e_beneath import need_postgres, own_kafka
-from tests.harness.faults import Campaign, Fault, Progress, Victim, orders_for, schedule, seed, times
+from tests.harness.faults import Campaign, Fault, Nobody, Progress, Victim, orders_for, schedule, seed, times
 from tests.harness.kafka_records import headers_of, read_topic
 from tests.harness.ports import free_system
 from tests.harness.tcp_proxy import CommitCutter
@@ -46,6 +46,13 @@ class System:
         """The bus of a system that has one."""
         assert self.plan.kafka is not None
         return self.plan.kafka
+
+    @property
+    def orders(self) -> str:
+        """The URL of the order database, past whatever stands before it."""
+        if self.plan.postgres is not None:
+            return self.postgres.url
+        return f"sqlite:///{self.plan.data_dir}/order.db"
 
     @property
     def postgres(self) -> LocalPostgres:
@@ -94,26 +101,37 @@ def _public_folder() -> Path:
 async def survive(system: System, faults: Sequence[Fault]) -> None:
     """Replays orders while each fault happens several times, and asserts that the demo's report is right afterwards."""
     each = times()
-    work = await Work.load(orders_for(len(faults) * each))
+    work = await Work.load(orders_for(sum(fault.times(each) for fault in faults)))
     due = schedule(system.seed, work.commands, faults, each)
-    said = "; ".join(f"{fault.name} after {[at for at, its in due if its is fault]}" for fault in faults)
-    print(f"Of {work.commands} commands: {said}; again with SEED={system.seed}")  # noqa: T201 - the only way to play it again
+    announce(system, due, work.commands)
 
     async with asyncio.TaskGroup() as tasks:
-        campaign = Campaign(due, work.commands, system.progress, tasks)
+        campaign = Campaign(due, work.commands, system.progress, tasks, Nobody())
         proof = await prove(work, system.plan, speed=None, after_command=campaign.after_command, tell=print)
 
-    assert campaign.happened == {fault.name: each for fault in faults}, campaign.happened
+    assert campaign.happened == {fault.name: fault.times(each) for fault in faults}, campaign.happened
     wrong = [check for check in proof.checks if not check.ok]
     assert not wrong, wrong
-    await asyncio.to_thread(_topic_is_the_log, system, proof.events)
+    await asyncio.to_thread(check_topic, system, proof.events)
+    check_deaths(system)
+
+
+def announce(system: System, due: Sequence[tuple[int, Fault]], commands: int) -> None:
+    """Says what is going to happen, and how it can be played again."""
+    said = "; ".join(f"{fault.name} after {at}" for at, fault in due)
+    print(f"Of {commands} commands: {said}; again with SEED={system.seed}")  # noqa: T201 - the only way to play it again
+
+
+def check_deaths(system: System) -> None:
+    """Nobody died by himself."""
     for name, victim in system.victims.items():
         # A PostgreSQL that was killed leaves sessions behind, and may refuse to start until they are gone.
         expected = victim.child.deaths if name == "postgres" else victim.kills
         assert victim.child.deaths == expected, f"{name} died by itself"
 
 
-def _topic_is_the_log(system: System, events: int) -> None:
+def check_topic(system: System, events: int) -> None:
+    """The topic holds every event of the log once, in sequence, and nobody else's."""
     if system.plan.kafka is None:
         return
     published = system.published()
