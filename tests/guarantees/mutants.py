@@ -84,7 +84,7 @@ def etags_ignored(stack: ExitStack) -> None:
     submit = Writer.submit
 
     async def mutant(self: Writer, submission: Submission) -> Any:  # noqa: ANN401 - as the original
-        return await submit(self, replace(submission, etag=""))
+        return await submit(self, submission._replace(etag=""))
 
     _put(stack, Writer, "submit", mutant)
 
@@ -154,7 +154,7 @@ def repeats_are_answered_anew(stack: ExitStack) -> None:
     def mutant(submission: Submission, stored: Any) -> Any:  # noqa: ANN401 - as the original
         answer = replay(submission, stored)
         if isinstance(answer, group.Reply) and not answer.refused:
-            return replace(answer, body=answer.body + embedded(_REPLY_ORDER, Order(store_id="x").SerializeToString()))
+            return answer._replace(body=answer.body + embedded(_REPLY_ORDER, Order(store_id="x").SerializeToString()))
         return answer
 
     _put(stack, group, "_replay", mutant)

@@ -94,7 +94,7 @@ async def test_so_many_are_forgotten_at_a_time_and_never_a_part_of_a_group(
 
 async def test_a_reader_that_is_left_behind_is_told_and_nobody_skips(log: Log, young_us: int) -> None:
     heads = Heads(log.log_epoch, [head.next_seq for head in await log.heads()])
-    feed = Feed(log, heads)
+    feed = Feed(log, heads, ManualClock())
     begun = await feed.open(StartPoint.EARLIEST, range(SHARDS), "")
     cursor = Cursor(log, heads, Opening(start=begun.start, shards=(SHARD,)))
     await trimmed(log, young_us)
