@@ -75,9 +75,9 @@ def _derived_id(principal: str, request_id: str) -> str:
 
 def _fingerprint(request: Message) -> dict[str, bytes]:
     return {
-        descriptor.name: blake2b(_content(descriptor, value), digest_size=8).digest()
+        name: blake2b(_content(descriptor, value), digest_size=8).digest()
         for descriptor, value in request.ListFields()
-        if descriptor.name not in ("request_id", "validate_only")
+        if (name := descriptor.name) not in ("request_id", "validate_only")
     }
 
 

@@ -15,6 +15,8 @@ from order.adapters.wire_records import history_from_bytes, history_to_bytes
 from order.application.ports import Head, Needs, Outcome, StoredReply, View, Writes
 from order.domain.records import Record, RecordKey
 
+_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one for every command
+
 
 class Group(Protocol):
     """Reads and writes of one group, inside its transaction."""
@@ -88,7 +90,7 @@ def stored_reply(method: str, fields: str, outcome: int, reply: bytes) -> Stored
 
 
 def _fields_to_text(fields: Mapping[str, bytes]) -> str:
-    return json.dumps({name: value.hex() for name, value in fields.items()}, separators=(",", ":"))
+    return _to_json({name: value.hex() for name, value in fields.items()})
 
 
 class SqliteGroup:
