@@ -47,8 +47,8 @@ test: setup  ## everything that CI runs; WORKERS=1 for one test at a time
 test-fast: setup  ## without the tests that start processes
 	$(BIN)/pytest tests/unit tests/contract $(ARGS)
 
-test-guarantees: setup  ## every fault 50 times under replays and mixed traffic; FAULTS=5 for less, SEED=… to play one again
-	FAULTS=$${FAULTS:-50} $(BIN)/pytest -s tests/guarantees $(ARGS)
+test-guarantees: setup  ## faults 50 times each, 10,000 requests an RPC; FAULTS=5 FUZZ=100 for less, SEED=… to play again
+	FAULTS=$${FAULTS:-50} FUZZ=$${FUZZ:-10000} $(BIN)/pytest -s tests/guarantees $(ARGS)
 
 test-broker: setup  ## what needs a real Kafka
 	$(BIN)/pytest tests/broker $(ARGS)

@@ -22,6 +22,8 @@ from tests.harness.orders import place_request
 from tests.harness.ports import free_address
 from tests.harness.sync_process import connected, running
 
+pytestmark = pytest.mark.timeout(0)  # as many faults as asked for, each of whose waits has a bound
+
 STEPS = 40
 CUSTOMERS = 5
 Command = orders.PlaceOrderRequest | orders.AmendOrderRequest | orders.EraseOrderPersonalDataRequest

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 from prometheus_client import Counter, Histogram
@@ -87,7 +88,7 @@ class Method:
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: ANN401 - any message
             started = time.perf_counter()
             try:
-                call = self._admit(context, DEADLINE_SECONDS)
+                call = self._admit(request, context, DEADLINE_SECONDS)
                 if call.bounded:  # gRPC cancels it in time; another timer would cost as much as reading the request
                     reply = await handler(request, call)
                 else:
@@ -108,7 +109,7 @@ class Method:
 
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:  # noqa: ANN401 - any message
             try:
-                async with aclosing(handler(request, self._admit(context, None))) as frames:  # type: ignore[type-var]
+                async with aclosing(handler(request, self._admit(request, context, None))) as frames:  # type: ignore[type-var]
                     async for frame in frames:
                         yield frame
             except GeneratorExit:
@@ -120,7 +121,14 @@ class Method:
 
         return handle
 
-    def _admit(self, context: grpc.aio.ServicerContext[Any, Any], default_seconds: float | None) -> Call:
+    def _admit(
+        self,
+        request: Any,  # noqa: ANN401 - any message
+        context: grpc.aio.ServicerContext[Any, Any],
+        default_seconds: float | None,
+    ) -> Call:
+        if isinstance(request, DecodeError):
+            raise request
         remaining = context.time_remaining()
         bounded = remaining is not None
         if remaining is None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -129,9 +129,27 @@ def _handler(
     make, wrap = kinds[descriptor.client_streaming, descriptor.server_streaming]
     return make(
         wrap(behaviour),
-        request_deserializer=GetMessageClass(descriptor.input_type).FromString,
+        request_deserializer=_reader(descriptor),
         response_serializer=_serialize,
     )
+
+
+def _reader(descriptor: MethodDescriptor) -> Callable[[bytes], Any]:
+    """Makes messages of bytes. What goes wrong there, gRPC would answer by itself, as UNKNOWN and with its text.
+
+    So a lone request that is none is handed on as the error that it is; in a stream, the one who reads it meets it.
+    """
+    read = GetMessageClass(descriptor.input_type).FromString
+    if descriptor.client_streaming:
+        return read
+
+    def read_or_tell(body: bytes) -> Message | DecodeError:
+        try:
+            return read(body)
+        except DecodeError as error:
+            return error
+
+    return read_or_tell
 
 
 def _serialize(reply: Message | bytes) -> bytes:

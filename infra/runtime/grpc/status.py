@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
@@ -135,6 +135,12 @@ COMMON_ERRORS: Final[ErrorTable] = {
         reason="INVALID_REQUEST",
         message=f"filter: {error}",
         violations=[Violation("filter", str(error))],
+    ),
+    DecodeError: lambda _error: Refusal(
+        code=StatusCode.INVALID_ARGUMENT,
+        reason="INVALID_REQUEST",
+        message="the bytes are not a message of the contract",
+        violations=[Violation("", "cannot be read as the request's message")],
     ),
     DeadlineTooShortError: lambda error: Refusal(
         code=StatusCode.DEADLINE_EXCEEDED, reason="DEADLINE_TOO_SHORT", message=str(error)

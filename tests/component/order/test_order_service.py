@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -178,3 +179,17 @@ async def test_a_replay_that_cannot_be_understood_says_all_that_is_wrong(service
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await service.log.ReplayEvents(request)
     assert refused(error.value).fields == ["replay_id", "order_ids", "range", "range.shard", "range"]
+
+
+async def test_bytes_that_are_no_message_are_refused_like_any_other_mistake(service: OrderService) -> None:
+    methods = "OrderService/GetOrder", "LogService/GetLogHead", "OrderService/StreamOrderEvents"
+    opened: Any = grpc.aio.insecure_channel(service.address)
+    async with opened as channel:
+        calls = [channel.unary_unary(f"/stateset.order.v1.{name}")(b"\xff") for name in methods[:2]]
+        calls.append(channel.unary_stream(f"/stateset.order.v1.{methods[2]}")(b"\xff").read())
+        calls.append(channel.stream_unary("/stateset.order.v1.OrderService/IngestOrders")(iter([b"\xff"])))
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await call
+            told = refused(error.value)
+            assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
