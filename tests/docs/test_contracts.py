@@ -15,8 +15,8 @@ STEPS = list(steps(TEXT))
 KINDS = ("order", "fill", "hold", "shipment", "delivery", "return", "payment", "refund")
 NOT_BY_A_CALL_ALONE = set(
     """
-    DEADLINE_EXCEEDED DEADLINE_TOO_SHORT INTERNAL ORDER_NOT_DUE OVERLOADED POSITION_EXPIRED POSITION_FILTER_MISMATCH
-    POSITION_NOT_REACHED STOPPING STORE_UNAVAILABLE TOO_MANY_SUBSCRIPTIONS
+    BUS_REFUSED BUS_UNAVAILABLE DEADLINE_EXCEEDED DEADLINE_TOO_SHORT INTERNAL ORDER_NOT_DUE OVERLOADED POSITION_EXPIRED
+    POSITION_FILTER_MISMATCH POSITION_NOT_REACHED STOPPING STORE_UNAVAILABLE TOO_MANY_SUBSCRIPTIONS
     """.split()
 )
 """What no call to a healthy service meets: it takes load, time, a database that is away, a position that is old."""
@@ -26,7 +26,7 @@ def reasons() -> set[str]:
     """Every reason in the tables that make refusals."""
     sources = ("order/adapters/grpc_status.py", "infra/runtime/grpc/status.py", "infra/runtime/grpc/call.py")
     code = "".join((ROOT / source).read_text() for source in sources)
-    said = set(re.findall(r'(?:reason=|_conflict\()"([A-Z_]+)"', code))
+    said = set(re.findall(r'(?:reason=|_conflict\(|_no_bus\()"([A-Z_]+)"', code))
     conflicts = {f"{kind.upper()}_ID_CONFLICT" for kind in KINDS}
     return said | conflicts | {f"{kind.upper()}_NOT_FOUND" for kind in ("fill", "hold", "shipment", "return")}
 
