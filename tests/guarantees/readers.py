@@ -34,7 +34,7 @@ from tests.guarantees.truth import digest_of
 _HEARTBEAT_SECONDS: Final = 1.0
 _SILENCE_SECONDS: Final = 10.0  # a stream that says nothing for so long is opened anew
 _RETRY_SECONDS: Final = 0.2
-_FRAMES_A_STREAM: Final = (5, 60)  # then the reader leaves by itself, and comes back
+_FRAMES_A_STREAM: Final = (5, 30)  # then the reader leaves by itself, and comes back
 _CREDIT_EVENTS: Final = 1_000  # some batches: so that credit is granted again and again
 _CREDIT_BYTES: Final = 4_194_304
 _SILENCE: Final = "SILENCE"
