@@ -38,6 +38,7 @@ class GenerateTypes(BuildHookInterface):
             f"--mypy_out=quiet:{gen}",
             f"--mypy_grpc_out=quiet:{gen}",
             "--include_imports",
+            "--include_source_info",  # the comments, for the OpenAPI document
             f"--descriptor_set_out={gen / 'stateset.binpb'}",
             *sources,
         ]

@@ -1,6 +1,7 @@
 """The one place where the Sync Server's parts meet."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from sync.application.subscribe import Streams
 from sync.domain.fanout import Fanout
 from sync.domain.ring import Ring
 from sync.gateway.main import open_gateway
+from sync.gateway.server import listening_at
 from sync.settings import SyncSettings
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -110,6 +112,16 @@ async def open_sync(settings: SyncSettings, ports: Ports, position: Position) ->
     Yields:
         Where it listens.
     """
+    # Listens before the server says that it serves: who is told so finds HTTP, too.
+    with listening_at(settings.http_address) as listening:
+        async with _serving(settings, ports, position, listening) as grpc:
+            yield Serving(grpc=grpc, http=listening.getsockname()[1])
+
+
+@asynccontextmanager
+async def _serving(
+    settings: SyncSettings, ports: Ports, position: Position, listening: socket.socket
+) -> AsyncIterator[int]:
     clock = SystemClock()
     ring = Ring(position.next_seq, ring_bytes_max=settings.ring_bytes_max)
     fanout = Fanout(ring, pieces_to_wire)
@@ -141,15 +153,15 @@ async def open_sync(settings: SyncSettings, ports: Ports, position: Position) ->
         async with (
             open_server(settings.grpc_address, [service], domain=DOMAIN, errors=ERRORS, draining=draining) as port,
             open_gateway(
-                settings.http_address,
+                listening,
                 _backends(settings, port),
                 streams,
                 shards=len(position.next_seq),
                 origins=settings.origins,
-            ) as http_port,
+            ),
         ):
             try:
-                yield Serving(grpc=port, http=http_port)
+                yield port
             finally:
                 draining.set()  # HTTP ends before gRPC, on which it stands
         for task in background:

@@ -22,8 +22,10 @@ from sync.gateway.binding import bound
 from sync.gateway.errors import RequestRefusedError, json_of_status, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line
 from sync.gateway.json_text import json_bytes
+from sync.gateway.openapi import query_parameters
 from sync.gateway.requests import query_of
 
+EVENTS_PATH: Final = "/v1/events"
 STALLED_SECONDS: Final = 60.0  # that a reader may take nothing before its connection is cut
 _RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes back; its own default is 3 to 5 s
 _PATH: Final = "query"
@@ -89,6 +91,40 @@ class Events:
         return replace(open_from_wire(message, path=_PATH, shards=self._shards, durable=True), credit=None)
 
 
+_LINE: Final = {"type": "object", "properties": {"token": {"type": "string"}, "frame": {"type": "object"}}}
+EVENTS_PATHS: Final[Mapping[str, Any]] = {
+    EVENTS_PATH: {
+        "get": {
+            "operationId": "events",
+            "tags": ["Events"],
+            "description": "Streams events from a position, then the live tail; see docs/http.md.",
+            "parameters": [
+                {
+                    "name": "start",
+                    "in": "query",
+                    "description": "EARLIEST, LATEST, STORED or a token.",
+                    "schema": {"type": "string"},
+                },
+                {
+                    "name": "Last-Event-ID",
+                    "in": "header",
+                    "description": "The token of the last event; goes before start.",
+                    "schema": {"type": "string"},
+                },
+                *query_parameters(
+                    [field for field in stream_pb2.Open.DESCRIPTOR.fields if field.name not in ("start", "credit")], {}
+                ),
+            ],
+            "responses": {
+                "200": {
+                    "description": "Frames as they come.",
+                    "content": {"text/event-stream": {}, "application/x-ndjson": {"schema": _LINE}},
+                },
+                "default": {"description": "A failure: a google.rpc.Status.", "content": {"application/json": {}}},
+            },
+        }
+    }
+}
 _POINTS: Final[Mapping[str, stream_pb2.StartPoint.ValueType]] = {
     "EARLIEST": stream_pb2.START_POINT_EARLIEST,
     "LATEST": stream_pb2.START_POINT_LATEST,

@@ -1,5 +1,6 @@
 """Where the gateway's parts meet."""
 
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
@@ -14,7 +15,8 @@ from stateset.sync.v1 import sync_service_pb2
 from infra.runtime.grpc.channel import open_channel
 from sync.application.subscribe import Streams
 from sync.gateway.app import App, with_middleware
-from sync.gateway.events import Events
+from sync.gateway.documents import documents
+from sync.gateway.events import EVENTS_PATH, EVENTS_PATHS, Events
 from sync.gateway.server import open_http
 from sync.gateway.transcoder import Backend, Transcoder
 from sync.gateway.websocket import Socket
@@ -33,22 +35,16 @@ FILES: Final[Mapping[str, tuple[FileDescriptor, ...]]] = {
 
 @asynccontextmanager
 async def open_gateway(
-    address: str, backends: Mapping[str, str], streams: Streams, *, shards: int, origins: frozenset[str]
-) -> AsyncIterator[int]:
+    listening: socket.socket, backends: Mapping[str, str], streams: Streams, *, shards: int, origins: frozenset[str]
+) -> AsyncIterator[None]:
     """Serves HTTP while the context lasts. Whoever ends it has ended the streams before.
 
     Args:
-        address: `host:port`; port 0 takes any free one.
+        listening: Where.
         backends: By name of `FILES`, the gRPC address of who serves those services.
         streams: Serves the streams of events.
         shards: How many shards the log has.
         origins: Whose pages may use it in a browser, beside its own.
-
-    Yields:
-        The port.
-
-    Raises:
-        StartupError: The port is in use.
     """
     async with AsyncExitStack() as stack:
         served = [
@@ -61,7 +57,11 @@ async def open_gateway(
         transcoder = Transcoder(served, allowed_origins=origins)
         app = App(
             transcoder.answer,
-            pages={"/v1/events": Events(streams, shards=shards).answer},
+            pages={
+                **documents(transcoder.rules, EVENTS_PATHS),
+                EVENTS_PATH: Events(streams, shards=shards).answer,
+            },
             sockets={"/v1/stream": Socket(streams, shards=shards, allowed_origins=origins).serve},
         )
-        yield await stack.enter_async_context(open_http(address, with_middleware(app, allowed_origins=origins)))
+        await stack.enter_async_context(open_http(listening, with_middleware(app, allowed_origins=origins)))
+        yield

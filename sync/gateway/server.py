@@ -21,24 +21,40 @@ _IDLE_SECONDS: Final = 30
 _MESSAGE_BYTES_MAX: Final = 262_144  # of a WebSocket, received
 _DRAIN_SECONDS: Final = 5
 _STARTED_SECONDS: Final = 10.0
+_WAITING_MAX: Final = 2_048  # connections that nobody has accepted yet
 
 
-@asynccontextmanager
-async def open_http(address: str, app: ASGIApp) -> AsyncIterator[int]:
-    """Serves the application until the context ends, and then what has been begun, for a few seconds.
+@contextmanager
+def listening_at(address: str) -> Generator[socket.socket]:
+    """A socket that listens: who comes before it is served waits.
 
     Args:
         address: `host:port`; port 0 takes any free one.
-        app: Streams that it serves are to be ended by whoever began them, before the context ends.
-
-    Yields:
-        The port.
 
     Raises:
         StartupError: The port is in use.
     """
-    listening = _bind(address)
-    port: int = listening.getsockname()[1]
+    host, _, port = address.rpartition(":")
+    with socket.socket() as listening:
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, int(port)))
+            listening.listen(_WAITING_MAX)
+        except (OSError, ValueError, OverflowError) as error:
+            raise StartupError(
+                f"address {address} is not free: stop what listens there, or choose another with --http-address"
+            ) from error
+        yield listening
+
+
+@asynccontextmanager
+async def open_http(listening: socket.socket, app: ASGIApp) -> AsyncIterator[None]:
+    """Serves the application until the context ends, and then what has been begun, for a few seconds.
+
+    Args:
+        listening: Where; it is closed in the end.
+        app: Streams that it serves are to be ended by whoever began them, before the context ends.
+    """
     server = _Server(
         uvicorn.Config(
             app,
@@ -60,26 +76,12 @@ async def open_http(address: str, app: ASGIApp) -> AsyncIterator[int]:
         async with asyncio.timeout(_STARTED_SECONDS):
             await server.ready.wait()
         try:
-            yield port
+            yield
         finally:
             if server.server_state.tasks:  # streams: asked to exit, the server would break off their goodbyes
                 await asyncio.wait(server.server_state.tasks, timeout=_DRAIN_SECONDS)
             server.should_exit = True
             await server.ended.wait()
-
-
-def _bind(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    listening = socket.socket()
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, int(port)))
-    except (OSError, ValueError, OverflowError) as error:
-        listening.close()
-        raise StartupError(
-            f"address {address} is not free: stop what listens there, or choose another with --http-address"
-        ) from error
-    return listening
 
 
 class _Server(uvicorn.Server):

@@ -26,7 +26,7 @@ PORTS = free_system()
 USUAL = vars(parser().parse_args(["up"]))
 OURS = {
     f"127.0.0.1:{USUAL[f'{name}_port']}": f"127.0.0.1:{port}"
-    for name, port in (*PORTS.grpc.items(), ("kafka", PORTS.kafka))
+    for name, port in (*PORTS.grpc.items(), ("kafka", PORTS.kafka), ("http", PORTS.http))
 }
 SHOWN = [
     ("confluent_kafka", "stateset.order.v1.OrderPlaced coffee-1"),
@@ -35,6 +35,9 @@ SHOWN = [
     ("accept_order", "2 ['stateset.order.v1.OrderAccepted']"),
     ("stateset place", "coffee-1"),
     ("Subscription", "stateset.order.v1.OrderPlaced coffee-1 1"),
+    ("/v1/orders/milk-1", '"orderId":"milk-1"'),
+    ("/v1/orders/milk-1", "HTTP/1.1 200 OK"),
+    ("/v1/events?filter", "event: events"),
     ("ListHoldings", '"openQuantity": "2"'),
 ]
 
