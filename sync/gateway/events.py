@@ -168,6 +168,7 @@ async def _send(scope: Scope, send: Send, body: bytes) -> None:
     try:
         async with asyncio.timeout(STALLED_SECONDS):
             await send({"type": "http.response.body", "body": body, "more_body": True})
+            await asyncio.sleep(0)  # what is sent to who has gone waits for nothing: the others must have their turn
     except TimeoutError:
         scope["state"]["abort"]()
         raise

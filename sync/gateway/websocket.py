@@ -78,6 +78,7 @@ class Socket:
 async def _send(socket: WebSocket, text: bytes) -> None:
     async with asyncio.timeout(STALLED_SECONDS):
         await socket.send({"type": "websocket.send", "text": text.decode()})
+        await asyncio.sleep(0)  # the others must have their turn
 
 
 async def _requests(socket: WebSocket) -> AsyncIterator[sync_service_pb2.SubscribeRequest]:

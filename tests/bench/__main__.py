@@ -14,6 +14,7 @@ from tests.bench.effort import Effort
 from tests.bench.fanout import fanout
 from tests.bench.get_order import get_order
 from tests.bench.http_get_order import http_get_order
+from tests.bench.http_streams import http_streams
 from tests.bench.ingest import ingest
 from tests.bench.ingest_orders import ingest_orders
 from tests.bench.list_orders import list_orders
@@ -41,6 +42,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "get_order": get_order,
     "list_orders": list_orders,
     "http_get_order": http_get_order,
+    "http_streams": http_streams,
     "place_order_overload": overload,
     "fanout": fanout,
     "relay": relay,

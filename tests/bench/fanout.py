@@ -47,7 +47,7 @@ def fanout(folder: Path, effort: Effort) -> dict[str, Comparison]:
         run_server("tests.bench.fanout_server", ring, folder / "sync.log") as ours,
         run_server("tests.bench.reference_sync", (), folder / "reference.log") as reference,
     ):
-        _await_filled(ours.address, per_shard)
+        await_filled(ours.address, per_shard)
         samples = alternate(
             _contender("reference", reference, proved=False),
             _contender("ours", ours, proved=True),
@@ -57,7 +57,7 @@ def fanout(folder: Path, effort: Effort) -> dict[str, Comparison]:
     return {"fanout_cpu_ratio": Comparison(unit="delivered event", reference=samples[0], ours=samples[1])}
 
 
-def _await_filled(address: str, events_per_shard: int) -> None:
+def await_filled(address: str, events_per_shard: int) -> None:
     """Waits until the ring holds everything, by asking for a digest of the whole log."""
     everything = position_pb2.Position(log_epoch=LOG_EPOCH, next_seq=[events_per_shard + 1] * SHARDS)
     with grpc.insecure_channel(address) as channel:

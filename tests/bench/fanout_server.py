@@ -74,11 +74,11 @@ def _numbered(event: Event, seq: int) -> Event:
     )
 
 
-async def _serve(address: str, events_per_shard: int, stop: asyncio.Event) -> None:
+async def _serve(address: str, http_address: str, events_per_shard: int, stop: asyncio.Event) -> None:
     read_model, position = MemoryReadModel(), Position.earliest(LOG_EPOCH, SHARDS)
     await read_model.begin(position)
     settings = SyncSettings(
-        grpc_address=address, http_address="127.0.0.1:0", ring_bytes_max=2 * SHARDS * events_per_shard * EVENT_BYTES
+        grpc_address=address, http_address=http_address, ring_bytes_max=2 * SHARDS * events_per_shard * EVENT_BYTES
     )
     ports = Ports(PreparedSource(events_per_shard), read_model, MemorySubscriptions())
     async with open_sync(settings, ports, position):
@@ -88,6 +88,7 @@ async def _serve(address: str, events_per_shard: int, stop: asyncio.Event) -> No
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--grpc-address", required=True)
+    parser.add_argument("--http-address", default="127.0.0.1:0")
     parser.add_argument("--events-per-shard", type=int, required=True)
     arguments = parser.parse_args()
-    run(lambda stop: _serve(arguments.grpc_address, arguments.events_per_shard, stop))
+    run(lambda stop: _serve(arguments.grpc_address, arguments.http_address, arguments.events_per_shard, stop))

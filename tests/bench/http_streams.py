@@ -1,0 +1,156 @@
+"""A hundred readers of server-sent events, and of WebSockets, against a bare Starlette that writes the same bytes."""
+
+import base64
+import json
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from tests.bench.effort import Effort
+from tests.bench.fanout import await_filled
+from tests.bench.processes import BenchError, Server, free_address, run_server
+from tests.bench.report import Comparison, Outcome, Reading
+from tests.bench.rounds import Contender, alternate, figures
+
+READERS: Final = 100
+_EVENTS_PER_SHARD: Final = 6_000
+_SAMPLE_BYTES: Final = 400_000
+_READ_BYTES: Final = 262_144
+_SELECT_SECONDS: Final = 0.1
+_CONNECT_SECONDS: Final = 20.0
+Opening = Callable[[str], socket.socket]
+"""A connection to an address, and the stream on it asked for."""
+
+_OPEN: Final = {"start": {"point": "START_POINT_EARLIEST"}, "credit": {"events": "1000000000", "bytes": str(1 << 50)}}
+
+
+def http_streams(folder: Path, effort: Effort) -> dict[str, Outcome]:
+    """CPU of the Sync Server per event that is delivered, for each kind of stream.
+
+    Raises:
+        BenchError: A server did not start, or sent something other than what was asked.
+    """
+    http = free_address()
+    ours_options = ("--events-per-shard", str(_EVENTS_PER_SHARD), "--http-address", http)
+    outcomes: dict[str, Outcome] = {}
+    with run_server("tests.bench.fanout_server", ours_options, folder / "sync.log") as ours:
+        await_filled(ours.address, _EVENTS_PER_SHARD)
+        for name, opening in (("sse", _sse), ("ws", _socket)):
+            body = folder / name
+            frame = _frame(_sampled(http, opening), name)
+            body.write_bytes(frame)
+            with run_server("tests.bench.reference_http", ("--body", str(body)), folder / f"{name}.log") as bare:
+                samples = alternate(
+                    _contender("bare", bare, bare.address, opening, frame),
+                    _contender("ours", ours, http, opening, frame),
+                    rounds=effort.rounds,
+                    seconds=effort.seconds,
+                )
+            compared = Comparison(unit="delivered event", reference=samples[0], ours=samples[1])
+            outcomes[f"{name}_100_cpu_ratio"] = compared
+            outcomes[f"{name}_100_deliveries_per_s"] = Reading(
+                value=figures(samples[1]).units_per_second,
+                unit="events/s",
+                goal=None,
+                more_is_better=True,
+                rests_on={"bare": round(figures(samples[0]).units_per_second), "readers": READERS},
+            )
+    return outcomes
+
+
+def _connect(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS)
+
+
+def _sse(address: str) -> socket.socket:
+    connection = _connect(address)
+    head = f"GET /v1/events HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n"
+    connection.sendall(head.encode())
+    return connection
+
+
+def _socket(address: str) -> socket.socket:
+    connection = _connect(address)
+    key = base64.b64encode(bytes(16)).decode()
+    head = (
+        f"GET /v1/stream HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        f"sec-websocket-version: 13\r\nsec-websocket-key: {key}\r\n\r\n"
+    )
+    connection.sendall(head.encode())
+    connection.recv(_READ_BYTES)  # nothing may be said before the server has agreed
+    text = json.dumps({"frame": {"open": _OPEN}}).encode()
+    connection.sendall(struct.pack(">BBH", 0x81, 0x80 | 126, len(text)) + bytes(4) + text)  # masked with zeros
+    return connection
+
+
+def _sampled(address: str, opening: Opening) -> bytes:
+    """The first bytes of a stream."""
+    said = bytearray()
+    with opening(address) as connection:
+        while len(said) < _SAMPLE_BYTES:
+            said += connection.recv(_READ_BYTES)
+    return bytes(said)
+
+
+def _frame(said: bytes, name: str) -> bytes:
+    """One whole text of events in what a stream said."""
+    at = said.find(b'{"events":')
+    if name == "sse":
+        frame = said[said.rfind(b"id: ", 0, at) : said.find(b"\n\n", at) + 2]
+    else:
+        frame = _json_of(said[said.rfind(b'{"token":', 0, at) :])
+    if frame.count(b'"seq"') < READERS // 2:
+        raise BenchError(f"no frame of events: {frame[:200]!r}")
+    return frame
+
+
+def _json_of(text: bytes) -> bytes:
+    """The JSON at the beginning of it."""
+    _, end = json.JSONDecoder().raw_decode(text.decode(errors="replace"))
+    return text[:end]
+
+
+@dataclass(slots=True)
+class _Deliveries:
+    """Readers that count bytes; what an event takes of those is known from a frame."""
+
+    selector: selectors.BaseSelector
+    bytes_per_event: float
+
+    def run(self, seconds: float) -> int:
+        """Events delivered within the next `seconds`."""
+        received = 0
+        deadline = time.perf_counter() + seconds
+        while time.perf_counter() < deadline:
+            for key, _ in self.selector.select(_SELECT_SECONDS):
+                connection = key.fileobj
+                assert isinstance(connection, socket.socket)
+                said = connection.recv(_READ_BYTES)
+                if not said:
+                    raise BenchError("a stream ended")
+                received += len(said)
+        if not received:
+            raise BenchError(f"no reader was sent anything within {seconds} s")
+        return round(received / self.bytes_per_event)
+
+
+def _contender(name: str, server: Server, address: str, opening: Opening, frame: bytes) -> Contender:
+    bytes_per_event = len(frame) / frame.count(b'"seq":')
+    return Contender(name, server.cpu_seconds, partial(_open_load, address, opening, bytes_per_event))
+
+
+@contextmanager
+def _open_load(address: str, opening: Opening, bytes_per_event: float) -> Iterator[_Deliveries]:
+    with ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        for _ in range(READERS):
+            selector.register(stack.enter_context(opening(address)), selectors.EVENT_READ)
+        yield _Deliveries(selector, bytes_per_event)
