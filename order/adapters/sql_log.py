@@ -33,6 +33,7 @@ from order.application.ports import (
     Outcome,
     Reader,
     RequestKey,
+    RowLockedError,
     ShardLockedError,
     StoredReply,
     View,
@@ -116,14 +117,25 @@ class SqlLog:
         replies if it had been committed, and only then is anybody answered.
         """
         shards = shards_of(needs, self.shards)
+        heads_are_ours = False
 
         def work(connection: Connection) -> Writes:
+            nonlocal heads_are_ours
+            heads_are_ours = False
             group = GROUPS[connection.dialect.name]()
-            writes = decide(group.read(connection, needs, shards))
+            view = group.read(connection, needs, shards)
+            heads_are_ours = True
+            writes = decide(view)
             group.write(connection, writes)
             return writes
 
-        self._tail.append((await self._until_known(work)).events)
+        try:
+            writes = await self._until_known(work)
+        except ShardLockedError as error:
+            if heads_are_ours:
+                raise RowLockedError(str(error)) from error
+            raise
+        self._tail.append(writes.events)
 
     async def _until_known(self, work: Callable[[Connection], T]) -> T:
         doubt: DatabaseUnavailableError | None = None

@@ -10,7 +10,7 @@ from infra.kernel.digest import Digest
 from infra.kernel.position import Position
 from order.domain.changes import Change
 from order.domain.commands import Command
-from order.domain.errors import OrderError
+from order.domain.errors import OrderError, StoreUnavailableError
 from order.domain.order import Order
 from order.domain.records import Record, RecordKey
 
@@ -138,6 +138,10 @@ class ShardLockedError(Exception):
     """Somebody else has held the head of a shard for too long. Nothing was written."""
 
 
+class RowLockedError(StoreUnavailableError):
+    """Somebody else has held a row that one of the commands needs, and no head. Nothing was written."""
+
+
 class Log(Protocol):
     """The orders, their events, and who asked for them: one log of N shards, numbered without a hole.
 
@@ -156,6 +160,7 @@ class Log(Protocol):
 
         Raises:
             ShardLockedError: One of the shards cannot be had now; the others may.
+            RowLockedError: One of the commands cannot be carried out now; the others may.
             StoreUnavailableError: The database cannot be used, or whether the commit happened is not known.
         """
 

@@ -19,7 +19,7 @@ from infra.runtime.grpc.status import DeadlineTooShortError
 from infra.runtime.log import get_logger
 from order.application.group import Group, Reply
 from order.application.heads import Heads
-from order.application.ports import Codec, Log, ShardLockedError, Submission
+from order.application.ports import Codec, Log, RowLockedError, ShardLockedError, Submission
 from order.domain.errors import OverloadedError, StoreUnavailableError
 from order.domain.policy import Policy
 
@@ -210,13 +210,15 @@ class Writer:
         return group
 
     async def _commit(self, group: list[_Waiting]) -> None:
-        """Commits the group and answers it; in parts, if a shard is locked or a command spoils the whole."""
+        """Commits the group and answers it; in parts, if a shard or a row is locked or a command spoils the whole."""
         commands = Group(
             [each.submission for each in group], shards=self._log.shards, codec=self._codec, policy=self._policy
         )
         try:
             with COMMIT_SECONDS.time():
                 await self._log.commit(commands.needs, lambda view: commands.decide(view, self._clock.now_us()))
+        except RowLockedError as error:
+            await self._commit_parts(group, [[each] for each in group], error)
         except StoreUnavailableError as error:
             _answer(group, [error] * len(group))
         except ShardLockedError as error:
