@@ -7,6 +7,7 @@ from typing import Final
 
 from infra.kernel.position import check_log
 from sync.application.acks import Acks
+from sync.application.beats import Beats
 from sync.application.freshness import Freshness
 from sync.application.metrics import BEHIND, DELIVERED, STREAMS
 from sync.domain.errors import AckRefusedError
@@ -31,8 +32,10 @@ class Stream:
         fanout: Fanout,
         acks: Acks,
         freshness: Freshness,
+        beats: Beats,
     ) -> None:
-        self.session = Session(terms, fanout, now=_now())
+        self._now = asyncio.get_running_loop().time
+        self.session = Session(terms, fanout, now=self._now())
         self._delivery_epoch = terms.delivery_epoch
         self._key = key
         self._acks = acks
@@ -40,7 +43,8 @@ class Stream:
         self._news = asyncio.Event()
         self._hunger = asyncio.Event()
         self._eaten = asyncio.Event()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._beats = beats
+        self._alarm = 0.0  # when it rings next; 0 if it does not
         self._error: Exception | None = None
         self._counted = Phase.CATCHING_UP
         STREAMS.labels(self._counted).inc()
@@ -62,8 +66,7 @@ class Stream:
 
     def leave(self) -> None:
         """The stream has ended."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._beats.forget(self._alarm, self._ring)
         STREAMS.labels(self._counted).dec()
 
     async def frames(self) -> AsyncGenerator[ServerFrame, None]:
@@ -77,7 +80,7 @@ class Stream:
         while True:
             if self._error is not None:
                 raise self._error
-            frame = session.next_frame(_now(), self._freshness.as_of_us)
+            frame = session.next_frame(self._now(), self._freshness.as_of_us)
             self._signal()
             if frame is None:
                 if session.ended:
@@ -163,17 +166,13 @@ class Stream:
 
         The alarm stays set from one wait to the next: a stream waits for each commit, and is due every few seconds.
         """
-        if self._alarm is None or self._alarm.when() != self.session.due:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm = asyncio.get_running_loop().call_at(self.session.due, self._ring)
+        if self._alarm != self.session.due:
+            self._beats.forget(self._alarm, self._ring)
+            self._alarm = self.session.due
+            self._beats.at(self._alarm, self._ring)
         await self._news.wait()
         self._news.clear()
 
     def _ring(self) -> None:
-        self._alarm = None
+        self._alarm = 0.0
         self._news.set()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sync.application.acks import Acks
+from sync.application.beats import Beats
 from sync.application.catch_up import CatchUp
 from sync.application.freshness import Freshness
 from sync.application.opening import Openings
@@ -41,6 +42,7 @@ class Streams:
         self._freshness = freshness
         self._tasks = tasks
         self._streams_max = streams_max
+        self._beats = Beats()
         self._open: set[Stream] = set()
         self._opening = 0
         self._draining = False
@@ -81,7 +83,7 @@ class Streams:
             terms = await self._openings.terms(asked, key)
         finally:
             self._opening -= 1
-        stream = Stream(terms, key, self._fanout, self._acks, self._freshness)
+        stream = Stream(terms, key, self._fanout, self._acks, self._freshness, self._beats)
         self._open.add(stream)
         helpers = self._help(stream, requests)
         try:

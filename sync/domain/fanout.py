@@ -74,12 +74,14 @@ class Fanout:
     def missing(self, selection: Selection, next_seqs: tuple[int, ...]) -> tuple[int, ...]:
         """The shards of which a reader that stands there needs events that the ring no longer holds."""
         first = self.ring.first_seqs
-        if all(map(ge, next_seqs, first)):
+        if next_seqs == self.ring.next_seqs or all(map(ge, next_seqs, first)):
             return ()
         return tuple(shard for shard in selection.shards if next_seqs[shard] < first[shard])
 
     def shared(self, selection: Selection, next_seqs: tuple[int, ...], events_max: int) -> Frame | None:
         """The next frame for every reader of the selection that stands there; none at the head."""
+        if next_seqs == self.ring.next_seqs:
+            return None
         key = (selection.filter_hash, selection.shards, next_seqs, events_max)
         found = self._shared.get(key)
         # A frame that was cut at the head is out of date once the head has moved: a reader that took it would

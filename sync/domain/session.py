@@ -7,6 +7,7 @@ progress frame speaks of the place that the frames before it have reached.
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import floor
 from typing import Final
 
 from infra.kernel.position import Position
@@ -30,6 +31,9 @@ from sync.domain.subscription import AckOutcome
 
 _OFFERS_MAX: Final = 64  # appends that a LIVE stream may leave unread before it counts as BEHIND
 _PENDING_ACKS_MAX: Final = 1_000
+_BEATS_PER_SECOND: Final = (
+    8  # streams that are due within an eighth of a second are due together, the earlier one's time
+)
 _RETRY_AFTER_SECONDS: Final = 0.2  # of a drain: long enough for a supervisor to have started the next process
 
 
@@ -66,8 +70,9 @@ class Session:
         self._pending_acks = 0
         self._heartbeats = 0
         self._as_of_us = 0
+        self._told: Progress | None = None
         self._closing = self._draining = self._ended = self._silent = False
-        self.due = now + terms.heartbeat_seconds
+        self.due = self._next_beat(now)
         opened = Opened(
             position=self.position,
             delivery_epoch=terms.delivery_epoch,
@@ -200,7 +205,8 @@ class Session:
         frame = self._due()
         if frame is not None and frame.message and self._silent:
             self._silent = False
-            return Progress(at=self.position, as_of_us=self._as_of_us)
+            self._told = Progress(at=self.position, as_of_us=self._as_of_us)
+            return self._told
         if self._fed is not None and (frame is None or self._fed.next_seq == frame.next_seqs[self._fed.shard]):
             self._fed = None
         if frame is not None:
@@ -242,7 +248,7 @@ class Session:
             self._unread_offers = 0
             if self._phase is not Phase.LIVE:
                 self._enter(Phase.LIVE)
-                self._tell_progress(as_of_us)
+                self._tell(self._progress(as_of_us))
         return self._outbox.popleft() if self._outbox else None
 
     def _enter(self, phase: Phase) -> None:
@@ -250,17 +256,31 @@ class Session:
         self._outbox.append(PhaseChange(phase=phase))
 
     def _beat(self, now: float, as_of_us: int) -> None:
-        self._heartbeats += 1
-        self.due = now + self._terms.heartbeat_seconds
-        self._tell_progress(as_of_us)
-        self._outbox.append(Heartbeat(heartbeat_seq=self._heartbeats))
+        """Breaks the silence with one frame: what is new to tell, or else that the server is alive.
 
-    def _tell_progress(self, as_of_us: int) -> None:
+        A message costs the server as much as all that is done to make it, and ten thousand streams as many.
+        """
+        self.due = self._next_beat(now)
+        progress = self._progress(as_of_us)
+        if progress != self._told:
+            self._tell(progress)
+        else:
+            self._heartbeats += 1
+            self._outbox.append(Heartbeat(heartbeat_seq=self._heartbeats))
+
+    def _next_beat(self, now: float) -> float:
+        return floor((now + self._terms.heartbeat_seconds) * _BEATS_PER_SECOND) / _BEATS_PER_SECOND
+
+    def _progress(self, as_of_us: int) -> Progress:
         # What the server covers, the stream covers only where it stands at the server's head.
         if not self._fanout.has_more(self._selection, self._next_seqs):
             self._as_of_us = as_of_us
+        return Progress(at=self.position, as_of_us=self._as_of_us)
+
+    def _tell(self, progress: Progress) -> None:
+        self._told = progress
         self._silent = False
-        self._outbox.append(Progress(at=self.position, as_of_us=self._as_of_us))
+        self._outbox.append(progress)
 
     def _try_to_end(self) -> None:
         if self._pending_acks:

@@ -9,12 +9,14 @@ from typing import Final, Protocol
 
 from rich.console import Console
 
+from tests.bench.client_events import client_events
 from tests.bench.commit_to_live import by_kafka, direct
 from tests.bench.effort import Effort
 from tests.bench.fanout import fanout
 from tests.bench.get_order import get_order
 from tests.bench.http_get_order import http_get_order
 from tests.bench.http_streams import http_streams
+from tests.bench.idle import idle
 from tests.bench.ingest import ingest
 from tests.bench.ingest_orders import ingest_orders
 from tests.bench.list_orders import list_orders
@@ -23,6 +25,8 @@ from tests.bench.place_order import place_order_postgres, place_order_sqlite
 from tests.bench.processes import BenchError
 from tests.bench.relay import relay
 from tests.bench.report import Outcome, show, write_json
+from tests.bench.stalled_neighbour import stalled_neighbour
+from tests.bench.stalled_reader import stalled_reader
 
 
 class Bench(Protocol):
@@ -45,6 +49,10 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "http_streams": http_streams,
     "place_order_overload": overload,
     "fanout": fanout,
+    "client_events": client_events,
+    "stalled_reader": stalled_reader,
+    "stalled_neighbour": stalled_neighbour,
+    "idle": idle,
     "relay": relay,
     "ingest": ingest,
     "ingest_orders": ingest_orders,
@@ -67,6 +75,8 @@ def main() -> int:
         live_seconds=arguments.live_seconds,
         listed_orders=arguments.listed_orders,
         loaded_orders=arguments.loaded_orders,
+        idle_subscribers=arguments.idle_subscribers,
+        neighbours=arguments.neighbours,
     )
     console = Console(width=120)
     outcomes: dict[str, Outcome] = {}
@@ -107,6 +117,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--loaded-orders", type=int, default=default.loaded_orders, help="how many orders are placed by streams of many"
+    )
+    parser.add_argument(
+        "--idle-subscribers", type=int, default=default.idle_subscribers, help="how many streams do nothing"
+    )
+    parser.add_argument(
+        "--neighbours", type=int, default=default.neighbours, help="how many streams are live while one of them stalls"
     )
     return parser
 

@@ -55,10 +55,13 @@ class Audience:
 
 
 @contextmanager
-def audience(address: str, folder: Path, *, processes: int, subscribers: int) -> Iterator[Audience]:
-    """So many subscribers, shared evenly by so many processes, live while the context lasts."""
+def audience(address: str, folder: Path, *, processes: int, subscribers: int, filters: int) -> Iterator[Audience]:
+    """So many subscribers, shared evenly by so many processes, live while the context lasts.
+
+    They read under so many different filters, each of which lets every event through.
+    """
     log = folder / "subscribers.log"
-    each = ("--address", address, "--subscribers", str(subscribers // processes))
+    each = ("--address", address, "--subscribers", str(subscribers // processes), "--filters", str(filters))
     command = [sys.executable, "-m", "tests.bench.live_subscribers", *each]
     with ExitStack() as stack:
         output = stack.enter_context(log.open("w"))

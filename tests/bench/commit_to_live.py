@@ -20,6 +20,7 @@ from tests.bench.unary import DEADLINE_SECONDS
 
 EVENTS_PER_S: Final = 1_000
 SUBSCRIBERS: Final = 100
+FILTERS: Final = 10  # so the Sync Server cuts and encodes everything ten times
 _PROCESSES: Final = 2
 _WARM_UP_SECONDS: Final = 2.0
 _ARRIVE_SECONDS: Final = 20.0  # after the last answer; what is not there by then counts as lost
@@ -98,7 +99,7 @@ def _watched(folder: Path, effort: Effort, bus: Bus | None) -> _Seen:
         orders = run("order", admins[0], *order_options)
         syncing = run("sync", admins[1], "--order-address", orders.address, *sync_options)
         listeners = stack.enter_context(
-            audience(syncing.address, folder, processes=_PROCESSES, subscribers=SUBSCRIBERS)
+            audience(syncing.address, folder, processes=_PROCESSES, subscribers=SUBSCRIBERS, filters=FILTERS)
         )
         template = CallTemplate(
             orders.address, METHOD, new_order(NUMBER).SerializeToString(), deadline_seconds=DEADLINE_SECONDS
@@ -120,6 +121,7 @@ def _watched(folder: Path, effort: Effort, bus: Bus | None) -> _Seen:
     rests_on = {
         "events": round(effort.live_seconds * EVENTS_PER_S),
         "subscribers": SUBSCRIBERS,
+        "filters": FILTERS,
         "greatest_ms": round(percentile_ms(ages, 100), 1),
         **_hops_ms(before, after),
         **{f"{who}_cpu_share": round(gain / seconds, 2) for who, gain in zip(busy, gains, strict=True)},

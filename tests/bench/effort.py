@@ -14,6 +14,8 @@ class Effort:
         live_seconds: How long a latency is watched.
         listed_orders: What the order database holds while pages of it are listed.
         loaded_orders: How many orders are placed by streams of many.
+        idle_subscribers: How many streams do nothing.
+        neighbours: How many streams are live beside one that stalls, with it.
     """
 
     rounds: int = 8
@@ -22,3 +24,5 @@ class Effort:
     live_seconds: float = 10.0
     listed_orders: int = 1_000_000
     loaded_orders: int = 100_000
+    idle_subscribers: int = 10_000
+    neighbours: int = 1_000

@@ -40,6 +40,13 @@ def encoded_event(shard: int, seq: int) -> bytes:
     return encoded
 
 
+def recorded_event(shard: int, seq: int, record_time_us: int) -> bytes:
+    """The same, somewhat larger for the time at which it was recorded."""
+    event = order_event_pb2.OrderEvent.FromString(encoded_event(shard, seq))
+    event.metadata.record_time.FromMicroseconds(record_time_us)
+    return event.SerializeToString()
+
+
 def encoded_frame(events: int) -> bytes:
     """One message of a stream with so many events of one shard."""
     batch = order_frame_pb2.EventBatch(

@@ -26,7 +26,7 @@ SUBSCRIBERS: Final = 10
 _EVENTS_PER_SECOND_MAX: Final = 600_000  # to one subscriber: the ring must not run out within a round
 _SAMPLE_SECONDS: Final = 0.1
 _FILL_SECONDS: Final = 120.0  # some 10 µs an event
-_METHOD: Final = "/stateset.sync.v1.SyncService/StreamEvents"
+METHOD: Final = "/stateset.sync.v1.SyncService/StreamEvents"
 
 
 def fanout(folder: Path, effort: Effort) -> dict[str, Comparison]:
@@ -70,7 +70,7 @@ def _contender(name: str, server: Server, *, proved: bool) -> Contender:
     start = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
     opening = stream_pb2.Open(start=start, batch_events_max=FRAME_EVENTS)
     request = sync_service_pb2.StreamEventsRequest(open=opening).SerializeToString()
-    template = CallTemplate(server.address, _METHOD, request, deadline_seconds=None)
+    template = CallTemplate(server.address, METHOD, request, deadline_seconds=None)
     return Contender(name, server.cpu_seconds, partial(_open_load, template, server.address, proved=proved))
 
 

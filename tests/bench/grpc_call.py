@@ -29,6 +29,7 @@ class CallTemplate:
         method: Full name, such as "/package.Service/Method".
         message: The request. `NUMBER`, wherever it stands in it, becomes the call's number.
         deadline_seconds: Sent with each call; None for a stream that has no end.
+        more_to_say: The caller's side of the stream stays open after the message.
         numbers: Of the calls; upwards from 0 when none are given.
     """
 
@@ -39,6 +40,7 @@ class CallTemplate:
         message: bytes,
         *,
         deadline_seconds: int | None,
+        more_to_say: bool = False,
         numbers: Iterator[int] | None = None,
     ) -> None:
         headers = [
@@ -53,7 +55,7 @@ class CallTemplate:
         if deadline_seconds is not None:
             headers.append(("grpc-timeout", f"{deadline_seconds}S"))
         head = frame(HEADERS, END_HEADERS, 0, header_block(headers))
-        body = frame(DATA, END_STREAM, 0, struct.pack(">BI", 0, len(message)) + message)
+        body = frame(DATA, 0 if more_to_say else END_STREAM, 0, struct.pack(">BI", 0, len(message)) + message)
         self.window_bytes = len(body) - FRAME_HEADER_BYTES
         if self.window_bytes > FRAME_BYTES_MAX:
             raise ValueError(f"a request of {len(message)} bytes does not fit one frame")

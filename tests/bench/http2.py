@@ -64,11 +64,21 @@ def header_block(headers: Sequence[tuple[str, str]]) -> bytes:
 
 
 class Connection:
-    """A client's end of one connection. Whoever owns it waits for its socket and calls `receive`, then `flush`."""
+    """A client's end of one connection. Whoever owns it waits for its socket and calls `receive`, then `flush`.
 
-    def __init__(self, address: str, streams: Streams) -> None:
+    Args:
+        address: `host:port`.
+        streams: Who is told of what arrives.
+        kernel_bytes_max: What the kernel may keep of what is not received; as much as it likes if not given.
+    """
+
+    def __init__(self, address: str, streams: Streams, *, kernel_bytes_max: int | None = None) -> None:
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=_SOCKET_SECONDS)
+        self._socket = socket.socket()
+        self._socket.settimeout(_SOCKET_SECONDS)
+        if kernel_bytes_max is not None:  # before it connects, as the peer is told of it then
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, kernel_bytes_max)
+        self._socket.connect((host, int(port)))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._streams = streams
         self._buffer = bytearray(_BUFFER_BYTES)

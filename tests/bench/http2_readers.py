@@ -2,28 +2,74 @@
 
 import selectors
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Final, Self
 
 from tests.bench.grpc_call import PREFIX_BYTES, CallTemplate
 from tests.bench.http2 import END_STREAM, GRANT_BYTES, BrokenError, Connection
 
-_STREAM: Final = 1
+STREAM: Final = 1
 _SELECT_SECONDS: Final = 0.1
+
+
+class Messages:
+    """The messages of one stream, as they arrive in parts.
+
+    Args:
+        hear: Is given each message once it is whole; without it they are only counted.
+    """
+
+    def __init__(self, hear: Callable[[bytes], None] | None = None) -> None:
+        self.count = 0
+        self.hear = self._told = hear
+        self._prefix = bytearray()
+        self._body = bytearray()
+        self._due = 0  # bytes of the current message
+
+    def take(self, payload: memoryview) -> None:
+        """Goes on with the next part of the stream."""
+        while payload:
+            payload = self._go_on(payload) if self._due else self._begin(payload)
+
+    def _begin(self, payload: memoryview) -> memoryview:
+        """Takes a message's prefix, or what is here of it; returns the rest."""
+        missing = PREFIX_BYTES - len(self._prefix)
+        self._prefix += payload[:missing]
+        if len(self._prefix) == PREFIX_BYTES:
+            self._due = int.from_bytes(self._prefix[1:], "big")
+            self._prefix.clear()
+            self.count += 1
+            self._body.clear()
+            self._told = self.hear  # not of a message that has begun before anybody asked
+            if not self._due:
+                self._tell()
+        return payload[missing:]
+
+    def _go_on(self, payload: memoryview) -> memoryview:
+        """Takes a message's bytes, or what is here of them; returns the rest."""
+        taken = min(self._due, len(payload))
+        self._due -= taken
+        if self._told is not None:
+            self._body += payload[:taken]
+            if not self._due:
+                self._tell()
+        return payload[taken:]
+
+    def _tell(self) -> None:
+        if self._told is not None:
+            self._told(bytes(self._body))
 
 
 class Reader:
     """One subscriber. Its stream is to go on for ever; an end of it is a BrokenError."""
 
-    def __init__(self, template: CallTemplate, address: str) -> None:
-        self.connection = Connection(address, self)
-        self.messages = 0
+    def __init__(self, template: CallTemplate, address: str, *, kernel_bytes_max: int | None = None) -> None:
+        self.connection = Connection(address, self, kernel_bytes_max=kernel_bytes_max)
+        self.messages = Messages()
         self.payload_bytes = 0
-        self.kept: list[bytearray] | None = None
-        self._prefix = bytearray()
-        self._due = 0  # bytes of the current message
         self._granted = 0
-        template.append_to(self.connection.out, _STREAM)
+        template.append_to(self.connection.out, STREAM)
         self.connection.flush()
 
     def receive(self) -> None:
@@ -39,37 +85,25 @@ class Reader:
         if self._granted >= GRANT_BYTES:
             self.connection.grant(stream, self._granted)
             self._granted = 0
-        while payload:
-            payload = self._body(payload) if self._due else self._begin(payload)
+        self.messages.take(payload)
 
     def on_headers(self, stream: int, flags: int, block: bytes) -> None:
         """See `Streams`: trailers are an error."""
-        if flags & END_STREAM:
-            raise BrokenError(f"stream {stream} ended: {block!r}")
+        refuse_end(stream, flags, block)
 
     def on_reset(self, stream: int, code: int) -> None:
         """See `Streams`."""
         raise BrokenError(f"stream {stream} was reset with code {code}")
 
-    def _begin(self, payload: memoryview) -> memoryview:
-        """Takes a message's prefix, or what is here of it; returns the rest."""
-        missing = PREFIX_BYTES - len(self._prefix)
-        self._prefix += payload[:missing]
-        if len(self._prefix) == PREFIX_BYTES:
-            self._due = int.from_bytes(self._prefix[1:], "big")
-            self._prefix.clear()
-            self.messages += 1
-            if self.kept is not None:
-                self.kept.append(bytearray())
-        return payload[missing:]
 
-    def _body(self, payload: memoryview) -> memoryview:
-        """Takes a message's bytes, or what is here of them; returns the rest."""
-        taken = min(self._due, len(payload))
-        self._due -= taken
-        if self.kept:
-            self.kept[-1] += payload[:taken]
-        return payload[taken:]
+def refuse_end(stream: int, flags: int, block: bytes) -> None:
+    """Makes the end of a stream that is to go on an error.
+
+    Raises:
+        BrokenError: These headers are its trailers.
+    """
+    if flags & END_STREAM:
+        raise BrokenError(f"stream {stream} ended: {block!r}")
 
 
 class Readers:
@@ -100,7 +134,7 @@ class Readers:
     @property
     def messages(self) -> list[int]:
         """How many messages each was sent so far; the last may still be under way."""
-        return [reader.messages for reader in self._readers]
+        return [reader.messages.count for reader in self._readers]
 
     def run(self, seconds: float) -> None:
         """Reads for so long.
@@ -115,10 +149,10 @@ class Readers:
 
     def sample(self, seconds: float) -> list[list[bytes]]:
         """Reads for so long; returns the whole messages that each was sent meanwhile, from the first that began."""
-        for reader in self._readers:
-            reader.kept = []
+        samples: list[list[bytes]] = [[] for _ in self._readers]
+        for reader, sample in zip(self._readers, samples, strict=True):
+            reader.messages.hear = sample.append
         self.run(seconds)
-        samples = [[bytes(message) for message in (reader.kept or [])[:-1]] for reader in self._readers]
         for reader in self._readers:
-            reader.kept = None
+            reader.messages.hear = None
         return samples

@@ -1,7 +1,8 @@
 """Python subscribers at the head of the log, in a process of their own, and how old events are when they arrive.
 
-Says `live` once all of them are. Then for each line on its standard input it writes one: a JSON object of how many
-events arrived since the last, by age in tenths of a millisecond. It ends with its input.
+Each reads under one of so many filters, which differ and let every event through. Says `live` once all of them are.
+Then for each line on its standard input it writes one: a JSON object of how many events arrived since the last, by age
+in tenths of a millisecond. It ends with its input.
 """
 
 import argparse
@@ -32,9 +33,10 @@ class Subscribers:
         self.live = asyncio.Semaphore(0)
         self._ages: Counter[int] = Counter()
 
-    async def subscribe(self, address: str) -> None:
+    async def subscribe(self, address: str, filter_text: str) -> None:
         """One of them; from the head of the log until it is canceled, or the server ends the stream."""
-        opening = stream_pb2.Open(start=stream_pb2.Start(point=stream_pb2.START_POINT_LATEST))
+        latest = stream_pb2.Start(point=stream_pb2.START_POINT_LATEST)
+        opening = stream_pb2.Open(start=latest, filter=filter_text)
         request = sync_service_pb2.StreamEventsRequest(open=opening).SerializeToString()
         async with grpc.aio.insecure_channel(address, options=_OPTIONS) as channel:
             stream: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(_METHOD)
@@ -67,14 +69,17 @@ def _seen(message: bytes) -> tuple[bool, list[int]]:
     ]
 
 
-async def _run(address: str, subscribers: int) -> None:
+async def _run(address: str, subscribers: int, filters: int) -> None:
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     all_of_them = Subscribers()
     async with asyncio.TaskGroup() as tasks:
         streams = [
-            tasks.create_task(all_of_them.subscribe(address), name=f"subscriber-{number}")
+            tasks.create_task(
+                all_of_them.subscribe(address, f'customer_id != "nobody-{number % filters}"'),
+                name=f"subscriber-{number}",
+            )
             for number in range(subscribers)
         ]
         async with asyncio.timeout(_LIVE_SECONDS):
@@ -96,5 +101,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--address", required=True)
     parser.add_argument("--subscribers", type=int, required=True)
+    parser.add_argument("--filters", type=int, required=True)
     arguments = parser.parse_args()
-    asyncio.run(_run(arguments.address, arguments.subscribers))
+    asyncio.run(_run(arguments.address, arguments.subscribers, arguments.filters))

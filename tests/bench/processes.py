@@ -20,6 +20,7 @@ _STOP_SECONDS: Final = 20.0  # more than a server's own drain
 _POLL_SECONDS: Final = 0.05
 _LOG_BYTES_SHOWN: Final = 2000
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class BenchError(Exception):
@@ -47,6 +48,18 @@ def cpu_seconds(pid: int) -> float:
     """CPU time of all the process's threads so far, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that the process holds now, its libraries included."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+def unsent_bytes(address: str) -> int:
+    """What waits in this machine's kernel to be read from the server at the address, all its connections together."""
+    port = f":{int(address.rpartition(':')[2]):04X}"
+    lines = [line.split() for table in ("tcp", "tcp6") for line in Path(f"/proc/net/{table}").read_text().splitlines()]
+    return sum(int(fields[4].partition(":")[0], 16) for fields in lines if fields[1].endswith(port))
 
 
 def machine_cpu_seconds() -> float:

@@ -57,7 +57,7 @@ async def serving(*, ends: bool = False) -> AsyncIterator[str]:
 
 
 def taken(address: str, folder: Path, *, events: int) -> Counter[int]:
-    with audience(address, folder, processes=2, subscribers=6) as listeners:
+    with audience(address, folder, processes=2, subscribers=6, filters=2) as listeners:
         ages = listeners.take()
         deadline = time.monotonic() + 20
         while ages.total() < events and time.monotonic() < deadline:

@@ -181,6 +181,10 @@ def test_what_the_machine_lacks_is_said_last_and_the_other_benches_run(tmp_path:
         (("list_orders",), {"list_orders_p50_ms", "list_orders_growth"}),
         (("ingest",), {"ingest_events_per_s"}),
         (("ingest_orders",), {"ingest_orders_per_s"}),
+        (("client_events",), {"client_events_per_s"}),
+        (("stalled_reader",), {"stalled_reader_bytes"}),
+        (("stalled_neighbour",), {"stalled_neighbour_p99_ratio"}),
+        (("idle",), {"idle_10k_subscribers_mib", "idle_10k_subscribers_core"}),
         (("commit_to_live",), {"commit_to_live_p50_ms", "commit_to_live_p99_ms"}),
         (("commit_to_live_kafka",), {"commit_to_live_kafka_p50_ms", "commit_to_live_kafka_p99_ms"}),
     ],
@@ -199,6 +203,10 @@ def test_each_bench_finds_what_it_is_named_for(names: tuple[str, ...], found: se
         "20000",
         "--loaded-orders",
         "2000",
+        "--idle-subscribers",
+        "250",
+        "--neighbours",
+        "20",
     )
     done, entries = bench(tmp_path, *effort, *names)
 

@@ -1,5 +1,7 @@
 """What one stream says beside its events."""
 
+from dataclasses import replace
+
 import pytest
 
 from infra.kernel.filter import parse
@@ -25,6 +27,15 @@ from sync.domain.subscription import AckOutcome, AckStatus
 from tests.harness.sync_log import EPOCH, LogMaker
 
 ONE_CUSTOMER = "customer_id = c-1"
+TERMS = Terms(
+    log_epoch=EPOCH,
+    selection=Selection(shards=(0,)),
+    next_seqs=(1,),
+    delivery_epoch=7,
+    credit=None,
+    heartbeat_seconds=5,
+    batch_events_max=500,
+)
 
 
 class Bench:
@@ -33,16 +44,8 @@ class Bench:
     def __init__(self, *, credit: Grant | None = None, filter_text: str = "") -> None:
         self.log = LogMaker(1)
         self.fanout = Fanout(Ring((1,), ring_bytes_max=1 << 20), pieces_to_wire)
-        terms = Terms(
-            log_epoch=EPOCH,
-            selection=Selection.of((0,), parse(filter_text, EVENT_FIELDS)),
-            next_seqs=(1,),
-            delivery_epoch=7,
-            credit=credit,
-            heartbeat_seconds=5,
-            batch_events_max=500,
-        )
-        self.session = Session(terms, self.fanout, now=0)
+        selection = Selection.of((0,), parse(filter_text, EVENT_FIELDS))
+        self.session = Session(replace(TERMS, credit=credit, selection=selection), self.fanout, now=0)
 
     def publish(self, number: int, *, customer_id: str = "c-1") -> None:
         self.fanout.ring.append([self.log.group(customer_id=customer_id) for _ in range(number)])
@@ -68,13 +71,22 @@ def test_a_stream_opens_then_catches_up_then_is_live() -> None:
     assert Progress(at=at(4), as_of_us=9) == progress
 
 
-def test_every_heartbeat_interval_brings_progress_and_a_numbered_heartbeat() -> None:
+def test_every_heartbeat_interval_brings_progress_or_else_a_numbered_heartbeat() -> None:
     bench = Bench()
     bench.read()
-    assert bench.read(now=4.9) == []
-    assert [Progress(at=at(1), as_of_us=3), Heartbeat(heartbeat_seq=1)] == bench.read(now=5, as_of_us=3)
-    assert bench.read(now=9.9) == []
-    assert [Progress(at=at(1), as_of_us=4), Heartbeat(heartbeat_seq=2)] == bench.read(now=10, as_of_us=4)
+    assert bench.read(now=4.8) == []
+    assert [Progress(at=at(1), as_of_us=3)] == bench.read(now=5, as_of_us=3)
+    assert bench.read(now=9.8) == []
+    assert [Progress(at=at(1), as_of_us=4)] == bench.read(now=10, as_of_us=4)
+    assert [Heartbeat(heartbeat_seq=1)] == bench.read(now=15, as_of_us=4)
+    assert [Heartbeat(heartbeat_seq=2)] == bench.read(now=20, as_of_us=4)
+
+
+def test_streams_that_are_due_within_the_same_moment_are_due_together_and_none_is_late() -> None:
+    fanout = Fanout(Ring((1,), ring_bytes_max=1 << 20), pieces_to_wire)
+    dues = {Session(TERMS, fanout, now=1 + thousandth / 1000).due for thousandth in range(1000)}
+    assert len(dues) == 8
+    assert max(dues) <= 7
 
 
 def test_a_stream_that_is_behind_claims_no_more_than_it_was_sent() -> None:
@@ -84,7 +96,7 @@ def test_a_stream_that_is_behind_claims_no_more_than_it_was_sent() -> None:
     events, behind = bench.read(as_of_us=4)
     assert isinstance(events, Frame)
     assert PhaseChange(phase=Phase.BEHIND) == behind
-    assert [Progress(at=at(2), as_of_us=3), Heartbeat(heartbeat_seq=1)] == bench.read(now=5, as_of_us=9)
+    assert [Progress(at=at(2), as_of_us=3)] == bench.read(now=5, as_of_us=9)
 
 
 def test_a_range_in_which_nothing_matched_is_covered_before_the_events_that_follow_it() -> None:
