@@ -58,7 +58,8 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
         database = await stack.enter_async_context(
             open_database(settings.database, service="sync", migrations=_MIGRATIONS)
         )
-        orders = OrderSource(await stack.enter_async_context(open_channel(settings.order_address)))
+        channel = await stack.enter_async_context(open_channel(settings.order_address))
+        orders = OrderSource(channel, name=settings.name)
         source = source_of(settings, orders)
         read_model = SqlReadModel(database)
         position = await _begun(read_model, source, stop)
@@ -196,8 +197,9 @@ async def _begun(read_model: ReadModel, source: EventSource, stop: asyncio.Event
             await asyncio.sleep(_FIRST_HEAD_PAUSE_SECONDS)
         else:
             if position is None:
-                position = Position(log_epoch=head.log_epoch, next_seq=head.earliest_seq)
-                await read_model.begin(position)
+                await read_model.begin(Position(log_epoch=head.log_epoch, next_seq=head.earliest_seq))
+                position = await read_model.position()  # another server may have begun it at this moment
+                continue
             refuse_other_log(position, head)
             return position
     return None

@@ -17,6 +17,10 @@ class SyncSettings(Settings):
     database: str = "sqlite:///.stateset/sync.db"
     """Where the read model and the durable subscriptions are kept."""
 
+    name: str = "sync-read-model"
+    """Under which the log keeps what this server has still to read. Servers that share a database share the name; those
+    with a database each need a name each."""
+
     grpc_address: str = "127.0.0.1:50052"
     """Where streams and reads are served."""
 

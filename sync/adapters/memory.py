@@ -108,7 +108,7 @@ class MemoryReadModel:
 
     async def begin(self, position: Position) -> None:
         """See `ReadModel.begin`."""
-        self._position = position
+        self._position = self._position or position
 
     async def apply(self, orders: Sequence[OrderRow], position: Position) -> None:
         """See `ReadModel.apply`."""
@@ -116,7 +116,8 @@ class MemoryReadModel:
             there = self._orders.get(order.order_id)
             if there is None or there.version < order.version:
                 self._orders[order.order_id] = order
-        self._position = position
+        assert self._position is not None, "apply before begin"  # noqa: S101 - the caller's mistake
+        self._position = self._position.merged(position)
 
     async def find(self, order_id: str) -> OrderRow | None:
         """See `ReadModel.find`."""

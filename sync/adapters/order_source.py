@@ -34,7 +34,6 @@ from sync.adapters.wire import batch_from_wire
 from sync.application.ports import SourceUnavailableError
 from sync.domain.log import Batch, LogHead
 
-_SUBSCRIPTION: Final = "sync-read-model"  # one read model, one floor, however many processes take turns at it
 _HEAD_SECONDS: Final = 2.0
 _HEARTBEAT_SECONDS: Final = 5
 _SILENCE_SECONDS: Final = 3.0 * _HEARTBEAT_SECONDS  # then the peer is dead or stuck, and the stream is opened anew
@@ -58,9 +57,10 @@ _REFUSALS: Final[dict[str, Callable[[Position, dict[str, str], str], PositionErr
 
 
 class OrderSource:
-    """Reads over a channel that its owner opened and closes."""
+    """Reads over a channel that its owner opened and closes; its durable floor in the log has the name."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, name: str) -> None:
+        self._name = name
         self._log = log_service_pb2_grpc.LogServiceStub(channel)
         self._orders = order_service_pb2_grpc.OrderServiceStub(channel)
         self._says: asyncio.Queue[stream_pb2.ClientFrame] | None = None
@@ -105,7 +105,7 @@ class OrderSource:
     async def _subscribe(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
         says: asyncio.Queue[stream_pb2.ClientFrame] = asyncio.Queue(_SAYINGS_MAX)
         opening = _open(start, ())
-        opening.subscription = _SUBSCRIPTION
+        opening.subscription = self._name
         opening.credit.CopyFrom(stream_pb2.Credit(events=_CREDIT_EVENTS, bytes=_CREDIT_BYTES))
         says.put_nowait(stream_pb2.ClientFrame(open=opening))
         call = self._orders.SubscribeOrderEvents(_requests(says))

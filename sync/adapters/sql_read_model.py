@@ -50,6 +50,12 @@ _SQLITE_UPSERT: Final = _UPSERT.format(rows="VALUES (?, ?, ?, ?, ?, ?, ?)")
 _POSTGRES_UPSERT: Final = _UPSERT.format(
     rows="SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bytea[])"
 )
+_BEGIN: Final = text(
+    """
+    INSERT INTO read_model (shard, log_epoch, next_seq) VALUES (:shard, :log_epoch, :next_seq)
+    ON CONFLICT (shard) DO NOTHING
+    """
+)
 _MOVE: Final = text("UPDATE read_model SET next_seq = :next_seq WHERE shard = :shard AND next_seq < :next_seq")
 _values: Final = attrgetter("order_id", "customer_id", "store_id", "currency_code", "state", "version", "body")
 
@@ -70,15 +76,17 @@ class SqlReadModel:
             {"shard": shard, "log_epoch": position.log_epoch, "next_seq": seq}
             for shard, seq in enumerate(position.next_seq)
         ]
-        await self._database.write(lambda connection: connection.execute(_READ_MODEL.insert(), rows))
+        await self._database.write(lambda connection: connection.execute(_BEGIN, rows))
 
     async def apply(self, orders: Sequence[OrderRow], position: Position) -> None:
         """See `ReadModel.apply`."""
         moves = [{"shard": shard, "next_seq": seq} for shard, seq in enumerate(position.next_seq)]
+        # In one sequence for everybody: servers that share the database write the same orders at the same time.
+        rows = list(map(_values, sorted(orders, key=attrgetter("order_id"))))
 
         def work(connection: Connection) -> None:
-            if orders:
-                _UPSERTS[connection.dialect.name](connection, list(map(_values, orders)))
+            if rows:
+                _UPSERTS[connection.dialect.name](connection, rows)
             connection.execute(_MOVE, moves)
 
         await self._database.write(work)

@@ -17,6 +17,7 @@ from sync.domain.subscription import (
     Subscription,
     SubscriptionKey,
     acked,
+    blank,
     opened,
 )
 
@@ -41,11 +42,15 @@ _FLOORS: Final = Table(
     Column("delivery_epoch", BigInteger),
 )
 _COUNT: Final = select(func.count()).select_from(_SUBSCRIPTIONS)
-_SAVE: Final = text(
-    """
+_INSERT: Final = """
     INSERT INTO subscriptions (principal, name, log_epoch, filter, filter_hash, delivery_epoch)
     VALUES (:principal, :name, :log_epoch, :filter, :filter_hash, :delivery_epoch)
-    ON CONFLICT (principal, name) DO UPDATE SET
+    ON CONFLICT (principal, name)
+"""
+_BEGIN: Final = text(f"{_INSERT} DO NOTHING")
+_SAVE: Final = text(
+    f"""
+    {_INSERT} DO UPDATE SET
         log_epoch = excluded.log_epoch, filter = excluded.filter, filter_hash = excluded.filter_hash,
         delivery_epoch = excluded.delivery_epoch
     """
@@ -78,6 +83,8 @@ class SqlSubscriptions:
             stored = _load(connection, opening.key, for_update=True)
             if stored is None:
                 refuse_more(connection.execute(_COUNT).scalar_one(), self._subscriptions_max)
+                connection.execute(_BEGIN, _row(opening.key, blank(opening)))
+                stored = _load(connection, opening.key, for_update=True)  # another server may have begun it just now
             subscription = opened(stored, opening)
             _replace(connection, opening.key, subscription)
             return subscription
@@ -133,22 +140,23 @@ def _load(connection: Connection, key: SubscriptionKey, *, for_update: bool = Fa
 
 
 def _replace(connection: Connection, key: SubscriptionKey, subscription: Subscription) -> None:
-    connection.execute(
-        _SAVE,
-        {
-            **_key(key),
-            "log_epoch": subscription.log_epoch,
-            "filter": subscription.filter,
-            "filter_hash": subscription.filter_hash,
-            "delivery_epoch": subscription.delivery_epoch,
-        },
-    )
+    connection.execute(_SAVE, _row(key, subscription))
     connection.execute(_FLOORS.delete().filter_by(**_key(key)))
     rows = [
         {**_key(key), "shard": shard, "next_seq": floor.next_seq, "delivery_epoch": floor.delivery_epoch}
         for shard, floor in subscription.floors.items()
     ]
     connection.execute(_FLOORS.insert(), rows)
+
+
+def _row(key: SubscriptionKey, subscription: Subscription) -> dict[str, Any]:
+    return {
+        **_key(key),
+        "log_epoch": subscription.log_epoch,
+        "filter": subscription.filter,
+        "filter_hash": subscription.filter_hash,
+        "delivery_epoch": subscription.delivery_epoch,
+    }
 
 
 def _key(key: SubscriptionKey) -> dict[str, Any]:

@@ -61,18 +61,22 @@ class OrderPage:
 
 
 class ReadModel(Protocol):
-    """Orders as the log left them, and how much of the log they include; both change together or not at all."""
+    """Orders as the log left them, and how much of the log they include; both change together or not at all.
+
+    Several servers may write one read model, each what it reads of the log: what is there already changes nothing.
+    """
 
     async def position(self) -> Position | None:
         """What the orders include; none before `begin`."""
 
     async def begin(self, position: Position) -> None:
-        """Says of an empty read model which log it is of. Once only."""
+        """Says of an empty read model which log it is of; one that has begun stays as it is."""
 
     async def apply(self, orders: Sequence[OrderRow], position: Position) -> None:
         """Stores orders, each of them once, and the position that includes them in one transaction, durable on return.
 
-        An order that is already there at the same version or a later one stays as it is.
+        An order that is already there at the same version or a later one stays as it is, and so does a shard's
+        position.
         """
 
     async def find(self, order_id: str) -> OrderRow | None:
@@ -86,7 +90,10 @@ class ReadModel(Protocol):
 
 
 class Subscriptions(Protocol):
-    """Durable floors. Every call is one transaction; what it answers is durable on return."""
+    """Durable floors. Every call is one transaction; what it answers is durable on return.
+
+    Servers that share a database share them: a stream that is opened at one fences its predecessor at another.
+    """
 
     async def find(self, key: SubscriptionKey) -> Subscription | None:
         """What is stored; none if it was never opened."""

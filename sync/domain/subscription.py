@@ -76,18 +76,22 @@ class AckOutcome:
     floors: Mapping[int, int]
 
 
+def blank(opening: Opening) -> Subscription:
+    """A subscription before its first opening."""
+    return Subscription(log_epoch=opening.log_epoch, filter=opening.filter, filter_hash=opening.filter_hash)
+
+
 def opened(stored: Subscription | None, opening: Opening) -> Subscription:
     """The subscription after an opening: one epoch further, and the opening's shards belong to it.
 
     Raises:
         SubscriptionFilterChangedError: It was made with another filter.
     """
-    blank = Subscription(log_epoch=opening.log_epoch, filter=opening.filter, filter_hash=opening.filter_hash)
     if stored is None:
-        stored = blank
+        stored = blank(opening)
     elif stored.log_epoch != opening.log_epoch:
         # The floors of another log mean nothing; the epoch goes on, so that its streams stay fenced.
-        stored = replace(blank, delivery_epoch=stored.delivery_epoch)
+        stored = replace(blank(opening), delivery_epoch=stored.delivery_epoch)
     elif stored.filter_hash != opening.filter_hash:
         raise SubscriptionFilterChangedError(opening.key.name, stored.filter, opening.filter)
     epoch = stored.delivery_epoch + 1

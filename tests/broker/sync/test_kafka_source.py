@@ -74,7 +74,7 @@ async def on_kafka(kafka: Kafka) -> AsyncIterator[OnKafka]:
         log = LogMaker()
         fake = FakeOrderService(log)
         channel = await stack.enter_async_context(open_channel(await stack.enter_async_context(serve_orders(fake))))
-        made = OnKafka(kafka, OrderSource(channel), fake, log)
+        made = OnKafka(kafka, OrderSource(channel, name="sync-read-model"), fake, log)
         await made.topic.admin.apply()
         yield made
 
@@ -189,7 +189,9 @@ async def test_a_broker_that_is_killed_is_waited_for(broker: BrokerProcess) -> N
         log = LogMaker()
         fake = FakeOrderService(log)
         channel = await stack.enter_async_context(open_channel(await stack.enter_async_context(serve_orders(fake))))
-        made = OnKafka(Kafka(servers=broker.address, prefix=""), OrderSource(channel), fake, log)
+        made = OnKafka(
+            Kafka(servers=broker.address, prefix=""), OrderSource(channel, name="sync-read-model"), fake, log
+        )
         await made.topic.admin.apply()
         log.groups(30)
         made.topic.keep_up()

@@ -60,7 +60,7 @@ async def _ordered(log: LogMaker) -> AsyncIterator[Sourced]:
     fake = FakeOrderService(log)
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(await stack.enter_async_context(serve_orders(fake))))
-        yield Sourced(log, OrderSource(channel), fake)
+        yield Sourced(log, OrderSource(channel, name="sync-read-model"), fake)
 
 
 async def _on_kafka(kafka: Kafka) -> AsyncIterator[Sourced]:
@@ -160,7 +160,7 @@ async def test_the_ingest_grants_back_what_it_has_taken_and_its_floor_is_told() 
     log.groups(30)
     fake = FakeOrderService(log)
     async with serve_orders(fake) as address, open_channel(address) as channel:
-        source = OrderSource(channel)
+        source = OrderSource(channel, name="sync-read-model")
         async with aclosing(source.follow(log.earliest)) as arrivals:
             for _ in range(3):
                 await anext(arrivals)
@@ -181,7 +181,7 @@ async def test_a_source_outlives_its_server(monkeypatch: pytest.MonkeyPatch) -> 
     fake = FakeOrderService(log)
     async with AsyncExitStack() as stack:
         async with serve_orders(fake) as address:
-            source = OrderSource(await stack.enter_async_context(open_channel(address)))
+            source = OrderSource(await stack.enter_async_context(open_channel(address)), name="sync-read-model")
             arrivals = await stack.enter_async_context(aclosing(source.follow(log.earliest)))
             seen = {event.seq for batch in await anext(arrivals) for event in batch.events}
             assert seen
