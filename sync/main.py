@@ -34,6 +34,7 @@ from sync.application.ingest import Ingest
 from sync.application.opening import Openings
 from sync.application.ports import EventSource, ReadModel, SourceUnavailableError, Subscriptions
 from sync.application.queries import Queries
+from sync.application.snapshots import Snapshots
 from sync.application.subscribe import Streams
 from sync.domain.fanout import Fanout
 from sync.domain.ring import Ring
@@ -133,7 +134,11 @@ async def _serving(
         streams = Streams(
             Openings(ports.source, ring, freshness, ports.subscriptions),
             fanout,
-            CatchUp(ports.source, readers_max=settings.catch_up_readers_max),
+            CatchUp(
+                ports.source,
+                Snapshots(ports.read_model, readers_max=settings.snapshot_readers_max),
+                readers_max=settings.catch_up_readers_max,
+            ),
             acks,
             freshness,
             tasks=tasks,

@@ -69,6 +69,10 @@ class SyncSettings(Settings):
     """Streams that are served from the Order Service at once, as the ring no longer holds what they need. More catches
     them up sooner, and takes that much from the Order Service's commands."""
 
+    snapshot_readers_max: int = 2
+    """Chunks of snapshots that are read from the database at once. More sends several snapshots sooner, and takes that
+    much from other reads and from what is recorded meanwhile."""
+
     log_level: str = "INFO"
     """DEBUG says more, WARNING less."""
 

@@ -113,6 +113,17 @@ def matches(term: Term, attributes: Mapping[str, Attribute]) -> bool:
             return any(matches(each, attributes) for each in terms)
 
 
+def fields_of(term: Term) -> frozenset[str]:
+    """The fields that a filter speaks of."""
+    match term:
+        case Compare(field, _, _):
+            return frozenset((field,))
+        case Not(inner):
+            return fields_of(inner)
+        case All(terms) | Any(terms):
+            return frozenset().union(*map(fields_of, terms))
+
+
 def _compares(sign: str, value: str | int, actual: Attribute) -> bool:
     if sign == ":" and value == "*":
         return bool(actual)

@@ -103,8 +103,10 @@ def _start(message: stream_pb2.Open, default: StartPoint) -> Position | StartPoi
             return position_from_wire(message.start.position)
         case "point":
             return _POINTS.get(message.start.point)
-        case _:
+        case None:
             return default
+        case _:
+            return None
 
 
 def grant(credit: Credit, message: stream_pb2.Credit) -> None:

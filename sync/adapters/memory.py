@@ -8,9 +8,12 @@ from typing import Final
 from infra.kernel.digest import Digest
 from infra.kernel.filter import Term, matches
 from infra.kernel.position import Position, check_log, check_start
+from infra.kernel.shard import shard_of
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
+from sync.adapters.wire import order_attributes
 from sync.application.ports import OrderPage, SourceUnavailableError
 from sync.domain.log import Batch, LogHead, OrderRow
+from sync.domain.snapshot import Chunk, Wanted
 from sync.domain.subscription import Ack, AckOutcome, Opening, Subscription, SubscriptionKey, acked, opened
 
 _READ_EVENTS_MAX: Final = 500
@@ -131,6 +134,23 @@ class MemoryReadModel:
             if order_id > after and matches(term, _attributes(order))
         ]
         return OrderPage(orders=found[:limit], more=len(found) > limit)
+
+    async def chunk(self, wanted: Wanted) -> Chunk:
+        """See `ReadModel.chunk`."""
+        assert self._position is not None, "chunk before begin"  # noqa: S101 - the caller's mistake
+        matching: list[bytes] = []
+        last, size = "", 0
+        for order_id, order in sorted(self._orders.items()):
+            if order_id <= wanted.after or shard_of(order_id, wanted.shards_all) not in wanted.shards:
+                continue
+            if not matches(wanted.term, order_attributes(order.body)):
+                continue
+            size += len(order.body)
+            if len(matching) == wanted.limits.events_max or (matching and size > wanted.limits.bytes_max):
+                break
+            matching.append(order.body)
+            last = order_id
+        return Chunk(at=self._position, orders=matching, last_order_id=last)
 
     async def digest(self) -> tuple[Position, Digest]:
         """See `ReadModel.digest`."""

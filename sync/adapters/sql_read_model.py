@@ -14,8 +14,10 @@ from infra.kernel.position import Position
 from infra.runtime.database import Database
 from infra.runtime.schema import TEXT
 from infra.runtime.sql_filter import to_sql
+from sync.adapters.sql_snapshot import read_orders
 from sync.application.ports import OrderPage
 from sync.domain.log import OrderRow
+from sync.domain.snapshot import Chunk, Wanted
 
 _METADATA: Final = MetaData()
 _ORDERS: Final = Table(
@@ -109,6 +111,15 @@ class SqlReadModel:
         rows = await self._database.read(lambda connection: connection.execute(query).all())
         return OrderPage(orders=[_order(row) for row in rows[:limit]], more=len(rows) > limit)
 
+    async def chunk(self, wanted: Wanted) -> Chunk:
+        """See `ReadModel.chunk`."""
+
+        def work(connection: Connection) -> Chunk:
+            orders, last_order_id = read_orders(connection, _ORDERS, wanted)
+            return Chunk(at=_begun(connection), orders=orders, last_order_id=last_order_id)
+
+        return await self._database.read(work)
+
     async def digest(self) -> tuple[Position, Digest]:
         """See `ReadModel.digest`."""
         return await self._database.read(_digest)
@@ -121,10 +132,15 @@ def _position(connection: Connection) -> Position | None:
     return Position(log_epoch=rows[0].log_epoch, next_seq=tuple(row.next_seq for row in rows))
 
 
-def _digest(connection: Connection) -> tuple[Position, Digest]:
+def _begun(connection: Connection) -> Position:
     position = _position(connection)
     if position is None:
-        raise RuntimeError("a digest was asked for before the read model has begun")
+        raise RuntimeError("the read model was asked before it has begun")
+    return position
+
+
+def _digest(connection: Connection) -> tuple[Position, Digest]:
+    position = _begun(connection)
     digest = Digest()
     for order_id, version in connection.execute(select(_ORDERS.c.order_id, _ORDERS.c.version)):
         digest.add(order_id, version)

@@ -14,15 +14,30 @@ from infra.kernel.filter import Field
 from infra.runtime.grpc.wire import embedded, position_to_wire, timestamp_from_wire, timestamp_to_wire
 from sync.adapters.wire_views import view_of
 from sync.domain.fanout import Frame
-from sync.domain.frames import AckResult, ControlFrame, GoAway, Heartbeat, Opened, PhaseChange, Progress
-from sync.domain.log import Batch, Event, OrderRow
+from sync.domain.frames import (
+    AckResult,
+    ControlFrame,
+    GoAway,
+    Heartbeat,
+    Opened,
+    PhaseChange,
+    Progress,
+    SnapshotBegin,
+    SnapshotEnd,
+    SnapshotOrders,
+)
+from sync.domain.log import Attributes, Batch, Event, OrderRow
 from sync.domain.ring import Piece
+from sync.domain.session import ServerFrame
 
 # Both kinds of stream spell their messages alike, so that the same bytes serve both.
 _FRAME: Final = sync_service_pb2.SubscribeResponse.FRAME_FIELD_NUMBER
 _EVENTS: Final = order_frame_pb2.ServerFrame.EVENTS_FIELD_NUMBER
 _BATCHES: Final = order_frame_pb2.Events.BATCHES_FIELD_NUMBER
 _EVENT: Final = order_frame_pb2.EventBatch.EVENTS_FIELD_NUMBER
+
+_SNAPSHOT_ORDERS: Final = order_frame_pb2.ServerFrame.SNAPSHOT_ORDERS_FIELD_NUMBER
+_ORDERS: Final = order_frame_pb2.SnapshotOrders.ORDERS_FIELD_NUMBER
 
 _CHANGES: Final = order_event_pb2.OrderEvent.DESCRIPTOR.oneofs_by_name["change"].fields
 _STATE_PREFIX: Final = "ORDER_STATE_"
@@ -40,7 +55,7 @@ _EVENT_VIEW: Final = view_of(
     ),
 )
 _ORDER_VIEW: Final = view_of(
-    order_pb2.Order.DESCRIPTOR, ("state", "customer_id", "store_id", "currency_code", "lines.product_id")
+    order_pb2.Order.DESCRIPTOR, ("order_id", "state", "customer_id", "store_id", "currency_code", "lines.product_id")
 )
 
 EVENT_FIELDS: Final[Mapping[str, Field]] = {
@@ -106,6 +121,18 @@ def event_from_wire(encoded: bytes) -> Event:
     )
 
 
+def order_attributes(encoded: bytes) -> Attributes:
+    """What a filter of events sees of an encoded `Order`; an order has no type."""
+    order = _ORDER_VIEW.FromString(encoded)
+    return {
+        "order_id": order.order_id,
+        "customer_id": order.customer_id,
+        "store_id": order.store_id,
+        "currency_code": order.currency_code,
+        "product_id": {line.product_id for line in order.lines},
+    }
+
+
 def order_to_wire(row: OrderRow, view: order_pb2.OrderView.ValueType) -> order_pb2.Order:
     """The order, as much of it as the view shows."""
     order = order_pb2.Order.FromString(row.body)
@@ -128,11 +155,20 @@ def _batch(piece: Piece) -> bytes:
     return head.SerializeToString() + b"".join(piece.chunks)
 
 
-def server_frame_to_wire(frame: ControlFrame | Frame) -> bytes:
+def server_frame_to_wire(frame: ServerFrame) -> bytes:
     """Any frame as one message of either stream."""
     if isinstance(frame, Frame):
         return frame.message
+    if isinstance(frame, SnapshotOrders):
+        return _snapshot_orders(frame)
     return _control_to_wire(frame)
+
+
+def _snapshot_orders(frame: SnapshotOrders) -> bytes:
+    """Orders as they are stored: none is parsed on the way."""
+    head = order_frame_pb2.SnapshotOrders(at=position_to_wire(frame.at)).SerializeToString()
+    orders = b"".join(embedded(_ORDERS, order) for order in frame.orders)
+    return embedded(_FRAME, embedded(_SNAPSHOT_ORDERS, head + orders))
 
 
 @lru_cache(maxsize=1_024)  # streams that stand at the same place say the same: heartbeats and progress above all
@@ -176,10 +212,19 @@ def _heartbeat(frame: Heartbeat) -> order_frame_pb2.ServerFrame:
 
 
 def _go_away(frame: GoAway) -> order_frame_pb2.ServerFrame:
-    go_away = stream_pb2.GoAway(
-        position=position_to_wire(frame.position), retry_after=_duration(frame.retry_after_seconds)
-    )
+    go_away = stream_pb2.GoAway(retry_after=_duration(frame.retry_after_seconds))
+    if frame.position is not None:
+        go_away.position.CopyFrom(position_to_wire(frame.position))
     return order_frame_pb2.ServerFrame(go_away=go_away)
+
+
+def _snapshot_begin(frame: SnapshotBegin) -> order_frame_pb2.ServerFrame:
+    begin = stream_pb2.SnapshotBegin(at=position_to_wire(frame.at), after_order_id=frame.after_order_id)
+    return order_frame_pb2.ServerFrame(snapshot_begin=begin)
+
+
+def _snapshot_end(frame: SnapshotEnd) -> order_frame_pb2.ServerFrame:
+    return order_frame_pb2.ServerFrame(snapshot_end=stream_pb2.SnapshotEnd(at=position_to_wire(frame.at)))
 
 
 def _duration(seconds: float) -> Duration:
@@ -195,4 +240,6 @@ _CONTROL: Final[Mapping[type[ControlFrame], Callable[[Any], order_frame_pb2.Serv
     PhaseChange: _phase_change,
     Heartbeat: _heartbeat,
     GoAway: _go_away,
+    SnapshotBegin: _snapshot_begin,
+    SnapshotEnd: _snapshot_end,
 }

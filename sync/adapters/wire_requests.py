@@ -7,12 +7,21 @@ from google.protobuf.duration_pb2 import Duration
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
-from infra.kernel.filter import EVERYTHING, FilterError, Term, parse
-from infra.kernel.position import Position
+from infra.kernel.filter import EVERYTHING, FilterError, Term, fields_of, parse
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_from_wire, position_of_token
 from sync.adapters.wire import EVENT_FIELDS
-from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, Grant, Open, StartPoint
+from sync.domain.frames import (
+    AckThrough,
+    Alive,
+    ClientFrame,
+    Close,
+    Grant,
+    Open,
+    SnapshotStart,
+    Start,
+    StartPoint,
+)
 
 _NAME_CHARACTERS_MAX: Final = 128
 _HEARTBEAT_SECONDS: Final = 5.0
@@ -77,6 +86,11 @@ def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable:
         credit=_grant(message.credit, checked, f"{path}.credit") if durable else None,
         heartbeat_seconds=_heartbeat_seconds(message, checked, f"{path}.heartbeat_interval"),
         batch_events_max=min(message.batch_events_max or _BATCH_EVENTS, _BATCH_EVENTS_MAX),
+    )
+    checked.refuse_unless(
+        not isinstance(asked.start, SnapshotStart) or "type" not in fields_of(asked.term),
+        f"{path}.filter",
+        "must not speak of type: the orders of a snapshot have none",
     )
     checked.refuse_unless(message.batch_events_max >= 0, f"{path}.batch_events_max", "must not be negative")
     checked.done()
@@ -151,13 +165,23 @@ def _check_kind(message: stream_pb2.Open, checked: Checked, path: str, *, durabl
     )
 
 
-def _start(message: stream_pb2.Open, checked: Checked, path: str) -> Position | StartPoint:
-    if message.start.WhichOneof("at") == "position":
-        return position_from_wire(message.start.position)
+def _start(message: stream_pb2.Open, checked: Checked, path: str) -> Start:
+    match message.start.WhichOneof("at"):
+        case "position":
+            return position_from_wire(message.start.position)
+        case "snapshot":
+            return _snapshot_start(message.start.snapshot, checked, f"{path}.snapshot")
     if message.start.point == stream_pb2.START_POINT_UNSPECIFIED:
         return StartPoint.STORED if message.subscription else StartPoint.EARLIEST
     checked.refuse_unless(message.start.point in _POINTS, f"{path}.point", "must be EARLIEST, LATEST or STORED")
     return _POINTS.get(message.start.point, StartPoint.EARLIEST)
+
+
+def _snapshot_start(message: stream_pb2.SnapshotStart, checked: Checked, path: str) -> SnapshotStart:
+    begun = message.HasField("at")
+    after = checked.text(message.after_order_id, f"{path}.after_order_id")
+    checked.refuse_unless(begun or not after, f"{path}.at", "must be set: it says which snapshot goes on")
+    return SnapshotStart(at=position_from_wire(message.at) if begun else None, after_order_id=after)
 
 
 def _shards(message: stream_pb2.Open, checked: Checked, path: str, shards: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Serves streams that the ring no longer serves from the log itself, a bounded number of them at once."""
+"""Serves streams what the ring does not hold: orders first, if they asked for them, then older events of the log."""
 
 import asyncio
 from contextlib import aclosing
@@ -7,6 +7,7 @@ from typing import Final
 from infra.runtime.log import get_logger
 from sync.application.metrics import CATCH_UPS
 from sync.application.ports import EventSource
+from sync.application.snapshots import Snapshots
 from sync.application.stream import Stream
 from sync.domain.errors import LogHoleError
 
@@ -17,12 +18,14 @@ _log = get_logger(__name__)
 class CatchUp:
     """Readers of the log, lent to one stream after the other."""
 
-    def __init__(self, source: EventSource, *, readers_max: int) -> None:
+    def __init__(self, source: EventSource, snapshots: Snapshots, *, readers_max: int) -> None:
         self._source = source
+        self._snapshots = snapshots
         self._readers = asyncio.Semaphore(readers_max)
 
     async def serve(self, stream: Stream) -> None:
         """Feeds the stream from the source whenever the ring no longer holds what comes next."""
+        await self._snapshots.serve(stream)
         while True:
             shards = await stream.hungry()
             async with self._readers:

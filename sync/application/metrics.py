@@ -22,5 +22,6 @@ HOP_SECONDS: Final = Histogram(
 STREAMS: Final = Gauge("stateset_sync_streams", "Open streams by phase.", ["phase"])
 DELIVERED: Final = Counter("stateset_sync_delivered_events_total", "Events handed to streams.")
 BEHIND: Final = Counter("stateset_sync_behind_total", "Times that a live stream fell behind.")
+SNAPSHOT_ORDERS: Final = Counter("stateset_sync_snapshot_orders_total", "Orders read for snapshots.")
 CATCH_UPS: Final = Counter("stateset_sync_catch_up_reads_total", "Times that a stream was served from the source.")
 ACKS: Final = Counter("stateset_sync_acks_total", "Acks by outcome.", ["status"])

@@ -1,8 +1,10 @@
 """Where a stream starts: what its Open asks for, compared with the log and with what is stored."""
 
 from contextlib import suppress
+from typing import Final
 
 from infra.kernel.position import (
+    AtLeast,
     LogEpochChangedError,
     Position,
     PositionAheadError,
@@ -13,10 +15,12 @@ from infra.kernel.position import (
 from sync.application.freshness import Freshness
 from sync.application.ports import EventSource, SourceUnavailableError, Subscriptions
 from sync.domain.fanout import Selection
-from sync.domain.frames import Open, StartPoint
+from sync.domain.frames import Open, SnapshotStart, StartPoint
 from sync.domain.ring import Ring
 from sync.domain.session import Terms
 from sync.domain.subscription import Opening, Subscription, SubscriptionKey
+
+_SNAPSHOT_SECONDS: Final = 5.0  # that this server may be behind one where a snapshot was begun
 
 
 class Openings:
@@ -33,11 +37,13 @@ class Openings:
 
         Raises:
             PositionError: It cannot start where it asks to.
+            StalePositionError: This server does not have yet what the snapshot goes on from.
             SubscriptionFilterChangedError: The subscription was made with another filter.
         """
         selection = Selection.of(asked.shards or tuple(range(len(self._ring.segments))), asked.term)
         stored = await self._subscriptions.find(key) if key else None
         start = await self._checked(self._start(asked, selection, stored), selection.shards)
+        await self._reach_snapshot(asked)
         epoch = 0
         if key is not None:
             taken = await self._subscriptions.open(self._opening(asked, key, selection, start))
@@ -52,9 +58,17 @@ class Openings:
             credit=asked.credit,
             heartbeat_seconds=asked.heartbeat_seconds,
             batch_events_max=asked.batch_events_max,
+            snapshot_after=asked.start.after_order_id if isinstance(asked.start, SnapshotStart) else None,
         )
 
+    async def _reach_snapshot(self, asked: Open) -> None:
+        """Orders older than a snapshot's begin must not be sent: what changed them would come neither way."""
+        if isinstance(asked.start, SnapshotStart):
+            await self._freshness.reach(AtLeast(position=asked.start.at, seconds=_SNAPSHOT_SECONDS))
+
     def _opening(self, asked: Open, key: SubscriptionKey, selection: Selection, start: tuple[int, ...]) -> Opening:
+        if isinstance(asked.start, SnapshotStart):
+            start = self._earliest()  # nothing is done before the snapshot's end is acked
         return Opening(
             key=key,
             log_epoch=self._freshness.position.log_epoch,
@@ -66,10 +80,12 @@ class Openings:
     def _start(self, asked: Open, selection: Selection, stored: Subscription | None) -> tuple[int, ...]:
         earliest = self._earliest()
         match asked.start:
-            case Position() as position:
+            case (Position() as position) | SnapshotStart(at=Position() as position):
                 check_log(position, self._freshness.position.log_epoch, len(earliest))
                 _check_filter(position, selection.filter_hash)
                 return position.next_seq
+            case SnapshotStart():
+                return self._freshness.position.next_seq
             case StartPoint.LATEST:
                 return self._ring.next_seqs
             case StartPoint.STORED if stored is not None:

@@ -8,6 +8,7 @@ from infra.kernel.digest import Digest
 from infra.kernel.filter import Term
 from infra.kernel.position import Position
 from sync.domain.log import Batch, LogHead, OrderRow
+from sync.domain.snapshot import Chunk, Wanted
 from sync.domain.subscription import Ack, AckOutcome, Opening, Subscription, SubscriptionKey
 
 
@@ -84,6 +85,12 @@ class ReadModel(Protocol):
 
     async def page(self, term: Term, *, after: str, limit: int) -> OrderPage:
         """At most `limit` matching orders whose id is above `after`, by id in code point order."""
+
+    async def chunk(self, wanted: Wanted) -> Chunk:
+        """The orders that are wanted, and the position of the very same snapshot.
+
+        The filter may speak of all that an event's may, but for its type.
+        """
 
     async def digest(self) -> tuple[Position, Digest]:
         """Over (order id, version) of every order, and the position of the very same snapshot."""

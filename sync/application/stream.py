@@ -12,14 +12,13 @@ from sync.application.freshness import Freshness
 from sync.application.metrics import BEHIND, DELIVERED, STREAMS
 from sync.domain.errors import AckRefusedError
 from sync.domain.fanout import Fanout, Frame
-from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, ControlFrame, Grant, Phase, PhaseChange
+from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, Grant, Phase, PhaseChange
 from sync.domain.log import Batch
-from sync.domain.session import Session, Terms
+from sync.domain.session import ServerFrame, Session, Terms
+from sync.domain.snapshot import Chunk, Wanted
 from sync.domain.subscription import Ack, AckOutcome, SubscriptionKey
 
 _UNREAD_SECONDS: Final = 1.0  # a catch-up reader whose batch stays unread that long serves somebody else
-
-ServerFrame = ControlFrame | Frame
 
 
 class Stream:
@@ -46,7 +45,7 @@ class Stream:
         self._beats = beats
         self._alarm = 0.0  # when it rings next; 0 if it does not
         self._error: Exception | None = None
-        self._counted = Phase.CATCHING_UP
+        self._counted = self.session.phase
         STREAMS.labels(self._counted).inc()
 
     def offer(self) -> None:
@@ -110,6 +109,21 @@ class Stream:
                     pass
             self._news.set()
 
+    async def wants_orders(self) -> Wanted | None:
+        """Waits until the stream can take orders of its snapshot, and says which; none when that is over."""
+        while self.session.in_snapshot:
+            wanted = self.session.wants_orders()
+            if wanted is not None:
+                return wanted
+            self._hunger.clear()
+            await self._hunger.wait()
+        return None
+
+    def take_orders(self, chunk: Chunk) -> None:
+        """Gives the stream the orders that it wanted."""
+        self.session.take_orders(chunk)
+        self._news.set()
+
     async def hungry(self) -> tuple[int, ...]:
         """Waits until the stream can take something that the ring no longer holds; says of which shards."""
         while True:
@@ -149,10 +163,10 @@ class Stream:
     def _signal(self) -> None:
         if not self.session.fed:
             self._eaten.set()
-            if self.session.needs():
+            if self.session.needs() or self.session.wants_orders():
                 self._hunger.set()
 
-    def _count(self, frame: ControlFrame) -> None:
+    def _count(self, frame: ServerFrame) -> None:
         if not isinstance(frame, PhaseChange):
             return
         STREAMS.labels(self._counted).dec()

@@ -11,6 +11,7 @@ from sync.domain.subscription import AckStatus
 class Phase(StrEnum):
     """How a stream stands towards the head of the log."""
 
+    SNAPSHOT = "SNAPSHOT"
     CATCHING_UP = "CATCHING_UP"
     LIVE = "LIVE"
     BEHIND = "BEHIND"
@@ -22,6 +23,17 @@ class StartPoint(StrEnum):
     EARLIEST = "EARLIEST"
     LATEST = "LATEST"
     STORED = "STORED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotStart:
+    """With the orders as they stand: all of them, or those behind one order of a snapshot that began at a position."""
+
+    at: Position | None
+    after_order_id: str
+
+
+Start = Position | StartPoint | SnapshotStart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +58,7 @@ class Open:
     """
 
     subscription: str
-    start: Position | StartPoint
+    start: Start
     shards: tuple[int, ...]
     filter: str
     term: Term
@@ -102,6 +114,30 @@ class PhaseChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotBegin:
+    """Orders behind `after_order_id` follow, then the events from `at` on."""
+
+    at: Position
+    after_order_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotOrders:
+    """Encoded orders, as all of them stood at `at`; `size` counts their bytes."""
+
+    at: Position
+    orders: tuple[bytes, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotEnd:
+    """Every matching order has been sent; events start at `at`."""
+
+    at: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AckResult:
     """What became of an ack."""
 
@@ -119,10 +155,10 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoAway:
-    """The server ends the stream; everything below the position was sent."""
+    """The server ends the stream; everything below the position was sent. None within a snapshot."""
 
-    position: Position
+    position: Position | None
     retry_after_seconds: float
 
 
-ControlFrame = Opened | Progress | PhaseChange | AckResult | Heartbeat | GoAway
+ControlFrame = Opened | Progress | PhaseChange | AckResult | Heartbeat | GoAway | SnapshotBegin | SnapshotEnd

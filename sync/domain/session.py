@@ -6,7 +6,7 @@ progress frame speaks of the place that the frames before it have reached.
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 from typing import Final
 
@@ -24,9 +24,13 @@ from sync.domain.frames import (
     Phase,
     PhaseChange,
     Progress,
+    SnapshotBegin,
+    SnapshotEnd,
+    SnapshotOrders,
 )
 from sync.domain.log import Batch
 from sync.domain.ring import Limits, Segment
+from sync.domain.snapshot import Chunk, Snapshot, Wanted
 from sync.domain.subscription import AckOutcome
 
 _OFFERS_MAX: Final = 64  # appends that a LIVE stream may leave unread before it counts as BEHIND
@@ -35,6 +39,9 @@ _BEATS_PER_SECOND: Final = (
     8  # streams that are due within an eighth of a second are due together, the earlier one's time
 )
 _RETRY_AFTER_SECONDS: Final = 0.2  # of a drain: long enough for a supervisor to have started the next process
+CHUNK_ORDERS_MAX: Final = 2_000  # read in one go, some milliseconds; a frame's bytes are mostly the tighter bound
+
+ServerFrame = ControlFrame | Frame | SnapshotOrders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,7 @@ class Terms:
     Attributes:
         next_seqs: Where it starts, by shard of the log; 0 for a shard that is not read.
         credit: The first grant; none where the transport alone bounds what is in flight.
+        snapshot_after: Orders behind this one come before the events; none if no orders do.
     """
 
     log_epoch: str
@@ -53,6 +61,7 @@ class Terms:
     credit: Grant | None
     heartbeat_seconds: float
     batch_events_max: int
+    snapshot_after: str | None = None
 
 
 class Session:
@@ -65,7 +74,8 @@ class Session:
         self._next_seqs = terms.next_seqs
         self._credit = None if terms.credit is None else [terms.credit.events, terms.credit.bytes]
         self._fed: Segment | None = None
-        self._phase = Phase.CATCHING_UP
+        self._snapshot = None if terms.snapshot_after is None else Snapshot(terms.snapshot_after)
+        self._phase = Phase.CATCHING_UP if self._snapshot is None else Phase.SNAPSHOT
         self._unread_offers = 0
         self._pending_acks = 0
         self._heartbeats = 0
@@ -80,6 +90,8 @@ class Session:
             shards=self._selection.shards,
         )
         self._outbox: deque[ControlFrame] = deque((opened, PhaseChange(phase=self._phase)))
+        if self._snapshot is not None:
+            self._outbox.append(SnapshotBegin(at=self.position, after_order_id=self._snapshot.after))
 
     @property
     def position(self) -> Position:
@@ -119,9 +131,36 @@ class Session:
 
     def needs(self) -> tuple[int, ...]:
         """The shards that must be fed, as the ring no longer holds what comes next; none while nothing may be sent."""
-        if self._fed is not None or self._exhausted or self._closing or self._draining:
+        if self._snapshot is not None or self._fed is not None or self._held_back:
             return ()
         return self.missing()
+
+    @property
+    def in_snapshot(self) -> bool:
+        """Whether orders are still to be sent."""
+        return self._snapshot is not None
+
+    def wants_orders(self) -> Wanted | None:
+        """The orders that come next; none while none are to be sent, or may be."""
+        if self._snapshot is None or not self._snapshot.hungry or self._held_back:
+            return None
+        return Wanted(
+            term=self._selection.term,
+            shards=frozenset(self._selection.shards),
+            shards_all=len(self._next_seqs),
+            after=self._snapshot.after,
+            limits=Limits(
+                events_max=CHUNK_ORDERS_MAX if self._credit is None else min(self._credit[0], CHUNK_ORDERS_MAX),
+                bytes_max=self._limits().bytes_max,
+            ),
+        )
+
+    def take_orders(self, chunk: Chunk) -> None:
+        """Gives the stream the orders that it wanted."""
+        if self._snapshot is not None:
+            read = zip(chunk.at.next_seq, self._next_seqs, strict=True)
+            at = self._position(tuple(seq if begin else 0 for seq, begin in read))
+            self._snapshot.feed(replace(chunk, at=at))
 
     def missing(self) -> tuple[int, ...]:
         """The shards of which the ring no longer holds what comes next."""
@@ -153,6 +192,8 @@ class Session:
         Raises:
             AckRefusedError: It says more than the stream has sent, or there are too many at once.
         """
+        if self._snapshot is not None:
+            raise AckRefusedError("frame.ack", "the snapshot has not been sent to its end: nothing below can be done")
         through = {shard: seq for shard, seq in enumerate(ack.through.next_seq) if seq}
         for shard, seq in through.items():
             if seq > self._next_seqs[shard]:
@@ -177,7 +218,7 @@ class Session:
         """The server is about to leave: the stream ends with GoAway once its acks are answered."""
         self._draining = True
 
-    def next_frame(self, now: float, as_of_us: int) -> ControlFrame | Frame | None:
+    def next_frame(self, now: float, as_of_us: int) -> ServerFrame | None:
         """The next frame, counted as sent; none when there is nothing to say yet.
 
         A `Frame` without a message says nothing: the stream has passed events that did not match, and wants to be
@@ -192,11 +233,33 @@ class Session:
             return self._outbox.popleft()
         if self._closing or self._draining:
             return None
+        if self._snapshot is not None:
+            return self._next_orders(self._snapshot)
         return self._next_events() or self._stand(as_of_us)
 
     @property
     def _exhausted(self) -> bool:
         return self._credit is not None and min(self._credit) <= 0
+
+    @property
+    def _held_back(self) -> bool:
+        return self._exhausted or self._closing or self._draining
+
+    def _next_orders(self, snapshot: Snapshot) -> ControlFrame | SnapshotOrders | None:
+        orders = None if self._exhausted else snapshot.take(self._limits())
+        if orders is not None:
+            self._spend(len(orders.orders), orders.size)
+        elif snapshot.over:
+            self._snapshot = None
+            self._outbox.append(SnapshotEnd(at=self.position))
+            self._enter(Phase.CATCHING_UP)
+            return self._outbox.popleft()
+        return orders
+
+    def _spend(self, events: int, size: int) -> None:
+        if self._credit is not None:
+            self._credit[0] -= events
+            self._credit[1] -= size
 
     def _next_events(self) -> ControlFrame | Frame | None:
         """The next frame; before events that follow a range in which nothing matched, the progress that covers it."""
@@ -212,9 +275,7 @@ class Session:
         if frame is not None:
             self._next_seqs = frame.next_seqs
             self._silent |= frame.silent
-            if self._credit is not None:
-                self._credit[0] -= frame.events
-                self._credit[1] -= frame.size
+            self._spend(frame.events, frame.size)
         return frame
 
     def _due(self) -> Frame | None:
@@ -261,8 +322,8 @@ class Session:
         A message costs the server as much as all that is done to make it, and ten thousand streams as many.
         """
         self.due = self._next_beat(now)
-        progress = self._progress(as_of_us)
-        if progress != self._told:
+        progress = None if self._snapshot is not None else self._progress(as_of_us)
+        if progress is not None and progress != self._told:
             self._tell(progress)
         else:
             self._heartbeats += 1
@@ -287,7 +348,8 @@ class Session:
             return
         self._ended = True
         if self._draining and not self._closing:
-            self._outbox.append(GoAway(position=self.position, retry_after_seconds=_RETRY_AFTER_SECONDS))
+            reached = None if self._snapshot else self.position
+            self._outbox.append(GoAway(position=reached, retry_after_seconds=_RETRY_AFTER_SECONDS))
 
     def _position(self, next_seqs: tuple[int, ...]) -> Position:
         return Position(log_epoch=self._terms.log_epoch, next_seq=next_seqs, filter_hash=self._selection.filter_hash)

@@ -25,6 +25,7 @@ from tests.bench.place_order import place_order_postgres, place_order_sqlite
 from tests.bench.processes import BenchError
 from tests.bench.relay import relay
 from tests.bench.report import Outcome, show, write_json
+from tests.bench.snapshot import snapshot
 from tests.bench.stalled_neighbour import stalled_neighbour
 from tests.bench.stalled_reader import stalled_reader
 
@@ -53,6 +54,7 @@ BENCHES: Final[Mapping[str, Bench]] = {
     "stalled_reader": stalled_reader,
     "stalled_neighbour": stalled_neighbour,
     "idle": idle,
+    "snapshot": snapshot,
     "relay": relay,
     "ingest": ingest,
     "ingest_orders": ingest_orders,
@@ -113,7 +115,10 @@ def _parser() -> argparse.ArgumentParser:
         "--live-seconds", type=float, default=default.live_seconds, help="how long subscribers are watched"
     )
     parser.add_argument(
-        "--listed-orders", type=int, default=default.listed_orders, help="how many orders there are to be listed"
+        "--listed-orders",
+        type=int,
+        default=default.listed_orders,
+        help="how many orders there are to be listed or sent",
     )
     parser.add_argument(
         "--loaded-orders", type=int, default=default.loaded_orders, help="how many orders are placed by streams of many"

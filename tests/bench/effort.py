@@ -12,7 +12,7 @@ class Effort:
         seconds: … and how long, each time.
         backlog_events: What the log holds before something has to catch up with it.
         live_seconds: How long a latency is watched.
-        listed_orders: What the order database holds while pages of it are listed.
+        listed_orders: What the order database holds while pages of it are listed, and a read model while it is sent.
         loaded_orders: How many orders are placed by streams of many.
         idle_subscribers: How many streams do nothing.
         neighbours: How many streams are live beside one that stalls, with it.

@@ -9,7 +9,7 @@ import grpc.aio
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 from stateset.common.v1 import position_pb2
-from stateset.order.v1 import order_event_pb2, order_frame_pb2
+from stateset.order.v1 import order_event_pb2, order_frame_pb2, order_pb2
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2, sync_service_pb2_grpc
 
@@ -41,14 +41,16 @@ async def open_server(
     chosen = SyncSettings(**{"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0", **settings})
     # The channel outlives the server, so that a drain is seen from outside.
     async with AsyncExitStack() as channels, open_sync(chosen, ports, position) as serving:
-        channel = await channels.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{serving.grpc}"))
-        yield Client(channel, serving.http)
+        address = f"127.0.0.1:{serving.grpc}"
+        channel = await channels.enter_async_context(grpc.aio.insecure_channel(address))
+        yield Client(channel, address, serving.http)
 
 
 class Client:
     """The stub, and streams."""
 
-    def __init__(self, channel: grpc.aio.Channel, http_port: int = 0) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str = "", http_port: int = 0) -> None:
+        self.address = address
         self.http = f"http://127.0.0.1:{http_port}"
         self.stub = sync_service_pb2_grpc.SyncServiceStub(channel)
 
@@ -72,6 +74,7 @@ class Stream:
         self.call = call
         self.frames: list[order_frame_pb2.ServerFrame] = []
         self.events: list[order_event_pb2.OrderEvent] = []
+        self.orders: list[order_pb2.Order] = []
         self.next_seqs: dict[int, int] = {}
 
     async def say(self, **frame: Any) -> None:  # noqa: ANN401 - any frame, by its name in the contract
@@ -93,6 +96,7 @@ class Stream:
             assert self.next_seqs[batch.shard] == batch.first_seq, "a range was passed over in silence"
             self.next_seqs[batch.shard] = batch.last_seq + 1
             self.events += batch.events
+        self.orders += frame.snapshot_orders.orders
         return frame
 
     async def until(self, kind: str, within_seconds: float = FRAME_SECONDS) -> Any:  # noqa: ANN401 - the frame's body

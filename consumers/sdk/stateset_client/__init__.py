@@ -44,12 +44,15 @@ from stateset_client.inbox import Arrivals
 from stateset_client.ingest import Ingested
 from stateset_client.order_client import OrderClient
 from stateset_client.projection import Checkpoint, CheckpointStore, Move, Projection
-from stateset_client.subscription import EARLIEST, LATEST, STORED, EventStream, Subscription
+from stateset_client.snapshot import SnapshotPart
+from stateset_client.snapshot_fold import SnapshotFold, SnapshotStore
+from stateset_client.subscription import EARLIEST, LATEST, SNAPSHOT, STORED, EventStream, Subscription
 
 __all__ = [
     "EARLIEST",
     "LATEST",
     "ORDER_LOG",
+    "SNAPSHOT",
     "STORED",
     "SYNC",
     "AckResult",
@@ -93,6 +96,9 @@ __all__ = [
     "RequestIdReusedError",
     "ReturnStateConflictError",
     "ShipmentNotFoundError",
+    "SnapshotFold",
+    "SnapshotPart",
+    "SnapshotStore",
     "Source",
     "StateConflictError",
     "StateSetError",

@@ -2,21 +2,23 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
 import grpc.aio
-from stateset.order.v1.order_frame_pb2 import Events
+from stateset.order.v1.order_frame_pb2 import Events, SnapshotOrders
 from stateset.stream.v1 import stream_pb2 as stream
 
 from stateset_client.acks import PendingAcks
-from stateset_client.batch import Opening, Progress, StreamLimits
+from stateset_client.batch import Batch, Opening, Progress, StreamLimits
 from stateset_client.credit import CreditWindow
 from stateset_client.cursor import Cursor
 from stateset_client.endpoint import Link
 from stateset_client.errors import StateSetError, UnavailableError, error_of
 from stateset_client.inbox import Inbox
 from stateset_client.retry import Backoff, may_retry
+from stateset_client.snapshot import SnapshotReader
 
 _SILENCES_MAX: Final = 3  # heartbeats in a row that may be missing before the peer counts as dead
 _STATUS_LOST: Final = "Internal error from Core"  # the library's text; no server's
@@ -45,6 +47,8 @@ class Feed:
         self._limits = limits
         self._two_way = two_way
         self._cursor: Cursor | None = None
+        self._snapshot: SnapshotReader | None = None
+        self._in_snapshot = False
         self._delivery_epoch = 0
         self._silence_seconds = _OPENED_SECONDS
         self._told_seconds: float | None = None
@@ -103,7 +107,9 @@ class Feed:
     def _open(self) -> stream.Open:
         spec = stream.Open()
         spec.CopyFrom(self._spec)
-        if self._cursor is not None:
+        if self._in_snapshot and self._snapshot is not None:
+            spec.start.CopyFrom(self._snapshot.start)
+        elif self._cursor is not None:
             spec.start.position.CopyFrom(self._cursor.position)
         if self._two_way:
             spec.credit.CopyFrom(self.window.opening())
@@ -166,8 +172,38 @@ class Feed:
         for encoded in events.batches:
             batch = cursor.advance(encoded, self._delivery_epoch)
             self.window.receive(len(batch.events), size_bytes)
-            self.inbox.put(batch, size_bytes)
+            self.inbox.put(self._news(batch), size_bytes)
             size_bytes = 0  # the whole frame's, told with its first batch
+
+    def _news(self, batch: Batch) -> Batch:
+        """The batch without the events that a snapshot before it included."""
+        if self._snapshot is None:
+            return batch
+        news = self._snapshot.news(batch.events)
+        if self._snapshot.is_passed(batch.position):
+            self._snapshot = None
+        self.consume(len(batch.events) - len(news), 0)
+        return replace(batch, events=news)
+
+    def _on_snapshot_begin(self, begin: stream.SnapshotBegin, _size_bytes: int) -> None:
+        if not self._in_snapshot:
+            self._snapshot = SnapshotReader(begin)
+            self._in_snapshot = True
+
+    def _on_snapshot_orders(self, orders: SnapshotOrders, size_bytes: int) -> None:
+        self._backoff.reset()
+        part = self._begun_snapshot().take(orders, self._delivery_epoch)
+        self.window.receive(len(part.orders), size_bytes)
+        self.inbox.put_part(part, size_bytes)
+
+    def _on_snapshot_end(self, _end: stream.SnapshotEnd, _size_bytes: int) -> None:
+        self.inbox.put_part(self._begun_snapshot().end(self._delivery_epoch), 0)
+        self._in_snapshot = False
+
+    def _begun_snapshot(self) -> SnapshotReader:
+        if self._snapshot is None:
+            raise StateSetError("the server sent orders before SnapshotBegin", code=grpc.StatusCode.INTERNAL)
+        return self._snapshot
 
     def _on_progress(self, progress: stream.Progress, _size_bytes: int) -> None:
         self._backoff.reset()
@@ -198,6 +234,9 @@ _RECEIVERS: Final[Mapping[str, Callable[[Feed, Any, int], None]]] = {
     "heartbeat": Feed._on_sign_of_life,  # noqa: SLF001 - as above
     "go_away": Feed._on_go_away,  # noqa: SLF001 - as above
     "phase_change": Feed._on_sign_of_life,  # noqa: SLF001 - as above
+    "snapshot_begin": Feed._on_snapshot_begin,  # noqa: SLF001 - as above
+    "snapshot_orders": Feed._on_snapshot_orders,  # noqa: SLF001 - as above
+    "snapshot_end": Feed._on_snapshot_end,  # noqa: SLF001 - as above
 }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from stateset_client.batch import Batch, Progress
 from stateset_client.errors import StateSetError
+from stateset_client.snapshot import SnapshotPart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._batches: deque[tuple[Batch, int]] = deque()
+        self._parts: deque[tuple[SnapshotPart, int]] = deque()
         self._progress: Progress | None = None
         self._error: StateSetError | None = None
         self._changed = asyncio.Event()
@@ -31,6 +33,11 @@ class Inbox:
     def put(self, batch: Batch, size_bytes: int) -> None:
         """Appends a batch."""
         self._batches.append((batch, size_bytes))
+        self._changed.set()
+
+    def put_part(self, part: SnapshotPart, size_bytes: int) -> None:
+        """Appends orders of a snapshot, which come before all batches."""
+        self._parts.append((part, size_bytes))
         self._changed.set()
 
     def note(self, progress: Progress) -> None:
@@ -43,6 +50,16 @@ class Inbox:
         self._error = error
         self._changed.set()
 
+    async def take_part(self) -> tuple[SnapshotPart, int]:
+        """The next orders of the snapshot, as soon as they are there, and how many bytes they came in.
+
+        Raises:
+            StateSetError: Nothing is left, and nothing more will come.
+        """
+        while not self._parts:
+            await self._change()
+        return self._parts.popleft()
+
     async def take(self, events_max: int) -> Arrivals:
         """What is there, as soon as there is something: whole batches of at most `events_max` events, one at least.
 
@@ -50,11 +67,14 @@ class Inbox:
             StateSetError: Nothing is left, and nothing more will come.
         """
         while not self._batches and self._progress is None:
-            if self._error is not None:
-                raise self._error
-            self._changed.clear()
-            await self._changed.wait()
+            await self._change()
         return self._taken(events_max)
+
+    async def _change(self) -> None:
+        if self._error is not None:
+            raise self._error
+        self._changed.clear()
+        await self._changed.wait()
 
     def _taken(self, events_max: int) -> Arrivals:
         batches: list[Batch] = []

@@ -7,9 +7,12 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset.stream.v1.stream_pb2 import Start
 
 from stateset_client.batch import AckStatus, Batch, Opening, Progress, StreamLimits
 from stateset_client.errors import FencedError, VersionGapError
+from stateset_client.snapshot import SnapshotPart
+from stateset_client.snapshot_fold import SnapshotFold
 from stateset_client.subscription import EARLIEST, Subscription
 
 Session = TypeVar("Session")
@@ -74,6 +77,8 @@ class Projection(Generic[Session]):
         store: Where effects and checkpoint live.
         apply: The effect of one event; runs within a transaction, on the store's thread, and may run again after a
             rollback.
+        snapshot: How a store without a checkpoint starts from the orders as they stand, and not from the first event;
+            what is filled is found filled as far as it was after a crash.
         filter: AIP-160. Without one an order's versions must come without a gap.
         events_max: Most events in one transaction, but for a batch that is larger.
         limits: How much is sent ahead.
@@ -87,6 +92,7 @@ class Projection(Generic[Session]):
         *,
         store: CheckpointStore[Session],
         apply: Callable[[OrderEvent, Session], None],
+        snapshot: SnapshotFold[Session] | None = None,
         filter: str = "",  # noqa: A002 - the contract's word
         events_max: int = 5_000,
         limits: StreamLimits | None = None,
@@ -96,6 +102,7 @@ class Projection(Generic[Session]):
         self._name = name
         self._store = store
         self._apply = apply
+        self._snapshot = snapshot
         self._filter = filter
         self._events_max = events_max
         self._limits = limits
@@ -117,11 +124,13 @@ class Projection(Generic[Session]):
         async with Subscription(
             self._address,
             self._name,
-            start=EARLIEST if checkpoint is None else checkpoint.position,
+            start=await self._first_start() if checkpoint is None else checkpoint.position,
             filter=self._filter,
             limits=self._limits,
         ) as subscription:
-            if checkpoint is None:
+            if checkpoint is None and self._snapshot is not None:
+                checkpoint = await self._fill(self._snapshot, subscription)
+            elif checkpoint is None:
                 checkpoint = await self._begin(await subscription.opened())
             self._on_commit(checkpoint.position, None)
             try:
@@ -130,6 +139,23 @@ class Projection(Generic[Session]):
                     await self._consume(subscription, checkpoint.position)
             except BaseExceptionGroup as group:
                 raise group.exceptions[0] from group
+
+    async def _first_start(self) -> Start:
+        return EARLIEST if self._snapshot is None else await self._snapshot.start()
+
+    async def _fill(self, snapshot: SnapshotFold[Session], subscription: Subscription) -> Checkpoint:
+        """Every part in a transaction of its own; the last one creates the checkpoint."""
+        async for part in subscription.snapshot():
+            checkpoint = Checkpoint(position=part.begin, delivery_epoch=part.delivery_epoch)
+
+            def work(session: Session, part: SnapshotPart = part, checkpoint: Checkpoint = checkpoint) -> None:
+                snapshot.fold(part, session)
+                if part.is_last:
+                    self._store.create(session, checkpoint)
+
+            await self._store.transact(work)
+            snapshot.committed(part)
+        return checkpoint
 
     async def _begin(self, opening: Opening) -> Checkpoint:
         checkpoint = Checkpoint(position=opening.position, delivery_epoch=opening.delivery_epoch)

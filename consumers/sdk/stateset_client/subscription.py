@@ -1,7 +1,7 @@
 """Readers of the event stream: one whose acks the server keeps, and one that keeps its own place."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
@@ -9,17 +9,26 @@ from typing import Final, Self
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 from stateset.common.v1.position_pb2 import Position
-from stateset.stream.v1.stream_pb2 import START_POINT_EARLIEST, START_POINT_LATEST, START_POINT_STORED, Open, Start
+from stateset.stream.v1.stream_pb2 import (
+    START_POINT_EARLIEST,
+    START_POINT_LATEST,
+    START_POINT_STORED,
+    Open,
+    SnapshotStart,
+    Start,
+)
 
 from stateset_client.batch import AckResult, Batch, Opening, Progress, StreamLimits
 from stateset_client.channel import open_stream_channel
 from stateset_client.endpoint import SYNC, Link, Source
 from stateset_client.feed import Feed
 from stateset_client.inbox import Arrivals
+from stateset_client.snapshot import SnapshotPart
 
 EARLIEST: Final = Start(point=START_POINT_EARLIEST)
 LATEST: Final = Start(point=START_POINT_LATEST)
 STORED: Final = Start(point=START_POINT_STORED)
+SNAPSHOT: Final = Start(snapshot=SnapshotStart())
 
 
 class EventStream:
@@ -36,7 +45,8 @@ class EventStream:
 
     Args:
         address: `host:port` of the Sync Server, or of what `source` says.
-        start: `EARLIEST`, `LATEST`, or a position.
+        start: `EARLIEST`, `LATEST`, a position, `SNAPSHOT` or a `SnapshotPart.start`. A stream that starts with a
+            snapshot brings that first, by `snapshot`, and then no event that it includes.
         shards: The shards to read; all when empty.
         filter: AIP-160, see the contract's `Open.filter`.
         limits: See `StreamLimits`; here the credit bounds what waits in this process.
@@ -98,6 +108,20 @@ class EventStream:
             StateSetError: It was refused.
         """
         return await asyncio.shield(self._running().opening)
+
+    async def snapshot(self) -> AsyncIterator[SnapshotPart]:
+        """The orders, part by part, of a stream that starts with a snapshot; to be read before the events.
+
+        Raises:
+            StateSetError: The stream has ended for good, and everything that came before has been taken.
+        """
+        feed = self._running()
+        while True:
+            part, size_bytes = await feed.inbox.take_part()
+            yield part
+            feed.consume(len(part.orders), size_bytes)
+            if part.is_last:
+                return
 
     async def take(self, *, events_max: int) -> Arrivals:
         """What has arrived, as soon as there is something; what was taken before is done with now.

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from stateset.order.v1.order_pb2 import Order
 
 from infra.kernel.digest import Digest
 from infra.kernel.filter import EVERYTHING, parse
@@ -18,6 +19,8 @@ from sync.adapters.wire import ORDER_FIELDS
 from sync.application.ports import ReadModel, Subscriptions
 from sync.domain.errors import SubscriptionFilterChangedError
 from sync.domain.log import OrderRow
+from sync.domain.ring import Limits
+from sync.domain.snapshot import Wanted
 from sync.domain.subscription import Ack, AckStatus, Opening, SubscriptionKey
 
 START = Position(log_epoch="log-1", next_seq=(1, 1))
@@ -103,6 +106,28 @@ async def test_a_filter_finds_the_same_everywhere(stores: Stores, filter_text: s
     await stores.read_model.apply(orders, START.moved({0: 4}))
     page = await stores.read_model.page(parse(filter_text, ORDER_FIELDS), after="", limit=10)
     assert expected == [each.order_id for each in page.orders]
+
+
+async def test_a_chunk_keeps_to_its_limits_and_the_last_one_is_empty(stores: Stores) -> None:
+    await stores.read_model.begin(START)
+    after = START.moved({0: 4})
+    bodies = {each: Order(order_id=each, version=1).SerializeToString() for each in ("o-1", "o-2", "o-3", "o-4")}
+    await stores.read_model.apply([replace(order(each), body=body) for each, body in bodies.items()], after)
+    size = len(bodies["o-1"])
+    found, last = [], ""
+    for events_max, bytes_max in ((3, 2 * size), (1, 9 * size), (9, 1)):
+        chunk = await stores.read_model.chunk(wanted(last, events_max, bytes_max))
+        found.append(list(chunk.orders))
+        last = chunk.last_order_id
+        assert chunk.at == after
+    assert found == [[bodies["o-1"], bodies["o-2"]], [bodies["o-3"]], [bodies["o-4"]]]
+    over = await stores.read_model.chunk(wanted(last, 9, 9 * size))
+    assert (over.orders, over.last_order_id) == ([], "")
+
+
+def wanted(after: str, events_max: int, bytes_max: int) -> Wanted:
+    limits = Limits(events_max=events_max, bytes_max=bytes_max)
+    return Wanted(term=EVERYTHING, shards=frozenset((0, 1)), shards_all=2, after=after, limits=limits)
 
 
 async def test_the_digest_is_that_of_the_newest_versions_at_the_position(stores: Stores) -> None:

@@ -12,7 +12,6 @@ from sync.domain.fanout import Fanout, Frame, Selection
 from sync.domain.frames import (
     AckResult,
     AckThrough,
-    ControlFrame,
     GoAway,
     Grant,
     Heartbeat,
@@ -22,7 +21,7 @@ from sync.domain.frames import (
     Progress,
 )
 from sync.domain.ring import Ring, Segment
-from sync.domain.session import Session, Terms
+from sync.domain.session import ServerFrame, Session, Terms
 from sync.domain.subscription import AckOutcome, AckStatus
 from tests.harness.sync_log import EPOCH, LogMaker
 
@@ -51,7 +50,7 @@ class Bench:
         self.fanout.ring.append([self.log.group(customer_id=customer_id) for _ in range(number)])
         self.session.offer()
 
-    def read(self, now: float = 0, as_of_us: int = 0) -> list[ControlFrame | Frame]:
+    def read(self, now: float = 0, as_of_us: int = 0) -> list[ServerFrame]:
         return list(iter(lambda: self.session.next_frame(now, as_of_us), None))
 
 

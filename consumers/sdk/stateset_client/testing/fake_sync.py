@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
-from stateset.order.v1.order_frame_pb2 import EventBatch, ServerFrame
+from stateset.order.v1.order_frame_pb2 import EventBatch, ServerFrame, SnapshotOrders
 from stateset.stream.v1 import stream_pb2 as stream
 
 from stateset_client.testing.handlers import handlers
@@ -86,6 +86,7 @@ class FakeSync:
         recorded.CopyFrom(event)
         recorded.shard = crc32(event.order_id.encode()) % len(self._logs) if shard is None else shard
         recorded.seq = len(self._logs[recorded.shard]) + 1
+        recorded.order.order_id, recorded.order.version = event.order_id, event.version
         recorded.metadata.log_epoch = self.log_epoch
         recorded.metadata.record_time.CopyFrom(now())
         self._logs[recorded.shard].append(recorded)
@@ -139,6 +140,8 @@ class FakeSync:
         if spec.start.HasField("position"):
             self._check(spec.start.position)
             return spec.start.position
+        if spec.start.HasField("snapshot"):
+            return self._snapshot_start(spec.start.snapshot)
         if spec.start.point == stream.START_POINT_LATEST:
             return self.head
         if spec.start.point == stream.START_POINT_EARLIEST or spec.subscription not in self.floors:
@@ -170,6 +173,24 @@ class FakeSync:
             return None
         matching = [event for event in run if not spec.filter or self._matches(spec.filter, event)]
         return EventBatch(shard=shard, first_seq=first_seq, last_seq=run[-1].seq, events=matching)
+
+    def orders(self, spec: stream.Open) -> SnapshotOrders:
+        """Every order that matches, as its last event left it; those up to `after_order_id` are left out."""
+        shards = spec.shards or range(len(self._logs))
+        events = {event.order_id: event for shard in shards for event in self._logs[shard]}
+        orders = [
+            events[order_id].order
+            for order_id in sorted(events)
+            if order_id > spec.start.snapshot.after_order_id
+            and (not spec.filter or self._matches(spec.filter, events[order_id]))
+        ]
+        return SnapshotOrders(at=self.head, orders=orders)
+
+    def _snapshot_start(self, start: stream.SnapshotStart) -> Position:
+        if not start.HasField("at"):
+            return self.head
+        self._check(start.at)
+        return start.at
 
     def _check(self, position: Position) -> None:
         if position.log_epoch != self.log_epoch:

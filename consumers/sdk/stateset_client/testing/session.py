@@ -10,7 +10,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from stateset.common.v1.position_pb2 import Position
-from stateset.order.v1.order_frame_pb2 import EventBatch, Events, ServerFrame
+from stateset.order.v1.order_frame_pb2 import EventBatch, Events, ServerFrame, SnapshotOrders
 from stateset.stream.v1 import stream_pb2 as stream
 
 _FRAME_EVENTS_MAX: Final = 500
@@ -34,6 +34,9 @@ class Log(Protocol):
 
     def batch(self, shard: int, first_seq: int, spec: stream.Open, events_max: int) -> EventBatch | None:
         """The next run of a shard under the stream's filter; none at its end."""
+
+    def orders(self, spec: stream.Open) -> SnapshotOrders:
+        """Every order of a snapshot that is still to be sent."""
 
     def commit(self, name: str, delivery_epoch: int, ack: stream.Ack) -> stream.AckResult:
         """Makes an ack durable."""
@@ -85,6 +88,9 @@ class Session:
             shards=self._spec.shards or range(len(self.next_seq)),
         )
         yield ServerFrame(opened=opened)
+        if self._spec.start.HasField("snapshot"):
+            async for frame in self._snapshot():
+                yield frame
         while not self._left:
             self.changed.clear()
             for frame in [] if self._fake.mute else self._due():
@@ -98,6 +104,25 @@ class Session:
         if self._refusal is not None:
             raise self._refusal
         yield ServerFrame(go_away=stream.GoAway(position=self._fake.position(self.next_seq)))
+
+    async def _snapshot(self) -> AsyncIterator[ServerFrame]:
+        """The orders, as credit comes."""
+        after = self._spec.start.snapshot.after_order_id
+        yield ServerFrame(snapshot_begin=stream.SnapshotBegin(at=self._start, after_order_id=after))
+        spec = stream.Open()
+        spec.CopyFrom(self._spec)
+        while not self._left and (found := self._fake.orders(spec)).orders:
+            self.changed.clear()
+            if self._credited and min(self._credit) <= 0:
+                await self.changed.wait()
+                continue
+            count = self._eventsnow(self._spec.batch_events_max or _FRAME_EVENTS_MAX)
+            part = SnapshotOrders(at=found.at, orders=found.orders[:count])
+            self._credit = [self._credit[0] - len(part.orders), self._credit[1] - part.ByteSize()]
+            spec.start.snapshot.after_order_id = part.orders[-1].order_id
+            yield ServerFrame(snapshot_orders=part)
+        if not self._left:
+            yield ServerFrame(snapshot_end=stream.SnapshotEnd(at=self._start))
 
     def _due(self) -> list[ServerFrame]:
         frames = []
