@@ -14,7 +14,7 @@ from infra.kernel.position import Position
 from infra.runtime.addresses import refuse_taken
 from infra.runtime.clock import SystemClock
 from infra.runtime.grpc.channel import open_channel
-from infra.runtime.grpc.server import Service, open_server
+from infra.runtime.grpc.server import Condition, Service, open_server
 from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
@@ -31,10 +31,12 @@ from sync.application.catch_up import CatchUp
 from sync.application.floors import Floors
 from sync.application.freshness import Freshness, refuse_other_log
 from sync.application.ingest import Ingest
+from sync.application.lag import LagMeter, Lags
 from sync.application.opening import Openings
 from sync.application.ports import EventSource, ReadModel, SourceUnavailableError, Subscriptions
 from sync.application.queries import Queries
 from sync.application.snapshots import Snapshots
+from sync.application.stream import Common
 from sync.application.subscribe import Streams
 from sync.domain.fanout import Fanout
 from sync.domain.ring import Ring
@@ -44,6 +46,7 @@ from sync.settings import SyncSettings
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _FIRST_HEAD_PAUSE_SECONDS: Final = 0.2
+FRESH: Final = "stateset.sync.v1.SyncService.fresh"
 _log = get_logger(__name__)
 
 
@@ -126,38 +129,54 @@ async def _serving(
 ) -> AsyncIterator[int]:
     clock = SystemClock()
     ring = Ring(position.next_seq, ring_bytes_max=settings.ring_bytes_max)
-    fanout = Fanout(ring, pieces_to_wire)
     freshness = Freshness(position, clock)
     acks = Acks(ports.subscriptions)
+    meter = LagMeter(ring, freshness, clock)
+    fresh = Condition(FRESH)
     draining = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         streams = Streams(
             Openings(ports.source, ring, freshness, ports.subscriptions),
-            fanout,
             CatchUp(
                 ports.source,
                 Snapshots(ports.read_model, readers_max=settings.snapshot_readers_max),
                 readers_max=settings.catch_up_readers_max,
             ),
-            acks,
-            freshness,
+            Common(fanout=Fanout(ring, pieces_to_wire), acks=acks, freshness=freshness, meter=meter),
             tasks=tasks,
             streams_max=settings.streams_max,
         )
         ingest = Ingest(ports.source, ports.read_model, ring, freshness, clock=clock, wake=streams.wake)
         background = [
             tasks.create_task(ingest.run(), name="ingest"),
-            tasks.create_task(freshness.watch(ports.source), name="freshness"),
+            tasks.create_task(
+                freshness.watch(
+                    ports.source, lambda seconds: fresh.set(holds=seconds <= settings.staleness_seconds_max)
+                ),
+                name="freshness",
+            ),
             tasks.create_task(acks.run(), name="acks"),
             tasks.create_task(streams.drain_when(draining), name="drain"),
         ]
         floors = Floors(acks, freshness, ring)
         servicer = SyncServicer(
-            streams, floors, Queries(ports.read_model, freshness), clock, shards=len(position.next_seq)
+            streams,
+            floors,
+            Queries(ports.read_model, freshness),
+            Lags(ports.subscriptions, meter, freshness),
+            clock,
+            shards=len(position.next_seq),
         )
         service = Service(sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"], servicer)
         async with (
-            open_server(settings.grpc_address, [service], domain=DOMAIN, errors=ERRORS, draining=draining) as port,
+            open_server(
+                settings.grpc_address,
+                [service],
+                domain=DOMAIN,
+                errors=ERRORS,
+                draining=draining,
+                conditions=[fresh],
+            ) as port,
             open_gateway(
                 listening,
                 _backends(settings, port),

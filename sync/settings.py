@@ -69,6 +69,10 @@ class SyncSettings(Settings):
     """Streams that are served from the Order Service at once, as the ring no longer holds what they need. More catches
     them up sooner, and takes that much from the Order Service's commands."""
 
+    staleness_seconds_max: float = 30.0
+    """Beyond it the health service stateset.sync.v1.SyncService.fresh says NOT_SERVING. Less warns sooner, and more
+    often of what heals by itself; reads are answered either way, and say how old they are."""
+
     snapshot_readers_max: int = 2
     """Chunks of snapshots that are read from the database at once. More sends several snapshots sooner, and takes that
     much from other reads and from what is recorded meanwhile."""

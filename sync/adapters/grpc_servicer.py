@@ -15,9 +15,10 @@ from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least, listing
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import freshness_to_wire, position_to_wire
-from sync.adapters.wire import ORDER_FIELDS, order_to_wire, server_frame_to_wire
-from sync.adapters.wire_requests import Checked, client_frames, done_from_wire, open_from_wire
+from sync.adapters.wire import ORDER_FIELDS, lag_to_wire, order_to_wire, server_frame_to_wire
+from sync.adapters.wire_requests import Checked, client_frames, done_from_wire, name_from_wire, open_from_wire
 from sync.application.floors import Floors
+from sync.application.lag import Lags
 from sync.application.queries import AsOf, Queries
 from sync.application.subscribe import Streams
 from sync.domain.subscription import SubscriptionKey
@@ -28,10 +29,13 @@ _OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is 
 class SyncServicer:
     """Serves `stateset.sync.v1.SyncService`."""
 
-    def __init__(self, streams: Streams, floors: Floors, queries: Queries, clock: Clock, *, shards: int) -> None:
+    def __init__(
+        self, streams: Streams, floors: Floors, queries: Queries, lags: Lags, clock: Clock, *, shards: int
+    ) -> None:
         self._streams = streams
         self._floors = floors
         self._queries = queries
+        self._lags = lags
         self._clock = clock
         self._shards = shards
 
@@ -67,6 +71,14 @@ class SyncServicer:
         outcome, floor = await self._floors.ack(key, request.delivery_epoch, through)
         return sync_service_pb2.AckSubscriptionResponse(
             status=stream_pb2.AckStatus.Value(f"ACK_STATUS_{outcome}"), floor=position_to_wire(floor)
+        )
+
+    async def GetLag(self, request: sync_service_pb2.GetLagRequest, call: Call) -> sync_service_pb2.GetLagResponse:
+        """See the contract."""
+        key = SubscriptionKey(principal=call.principal, name=name_from_wire(request.name))
+        found = await self._lags.of(key, [stream.session.standing for stream in self._streams.of(key)])
+        return sync_service_pb2.GetLagResponse(
+            lag=lag_to_wire(found.lag), floor=position_to_wire(found.floor), streams=found.streams
         )
 
     async def GetOrder(

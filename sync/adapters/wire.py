@@ -19,6 +19,7 @@ from sync.domain.frames import (
     ControlFrame,
     GoAway,
     Heartbeat,
+    Lag,
     Opened,
     PhaseChange,
     Progress,
@@ -227,6 +228,26 @@ def _snapshot_end(frame: SnapshotEnd) -> order_frame_pb2.ServerFrame:
     return order_frame_pb2.ServerFrame(snapshot_end=stream_pb2.SnapshotEnd(at=position_to_wire(frame.at)))
 
 
+def lag_to_wire(lag: Lag) -> stream_pb2.Lag:
+    """A lag as a message."""
+    message = stream_pb2.Lag(
+        events=lag.events,
+        unacked=lag.unacked,
+        blocking_order_id=lag.blocking_order_id,
+        retention_headroom=lag.retention_headroom,
+        bound_by=stream_pb2.LagBound.Value(f"LAG_BOUND_{lag.bound_by}"),
+    )
+    if lag.time_us is not None:
+        message.time.FromMicroseconds(lag.time_us)
+    if lag.credit_left is not None:
+        message.credit_left.events, message.credit_left.bytes = lag.credit_left.events, lag.credit_left.bytes
+    return message
+
+
+def _lag(frame: Lag) -> order_frame_pb2.ServerFrame:
+    return order_frame_pb2.ServerFrame(lag=lag_to_wire(frame))
+
+
 def _duration(seconds: float) -> Duration:
     duration = Duration()
     duration.FromMicroseconds(round(seconds * 1e6))
@@ -242,4 +263,5 @@ _CONTROL: Final[Mapping[type[ControlFrame], Callable[[Any], order_frame_pb2.Serv
     GoAway: _go_away,
     SnapshotBegin: _snapshot_begin,
     SnapshotEnd: _snapshot_end,
+    Lag: _lag,
 }

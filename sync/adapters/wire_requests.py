@@ -97,6 +97,21 @@ def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable:
     return asked
 
 
+def name_from_wire(name: str) -> str:
+    """The name of a subscription, in a request of its own.
+
+    Raises:
+        InvalidRequestError: It cannot be one.
+    """
+    checked = Checked()
+    checked.text(name, "name")
+    checked.refuse_unless(
+        0 < len(name) <= _NAME_CHARACTERS_MAX, "name", f"must have 1 to {_NAME_CHARACTERS_MAX} characters"
+    )
+    checked.done()
+    return name
+
+
 async def client_frames(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -> AsyncIterator[ClientFrame]:
     """The frames that follow the Open.
 

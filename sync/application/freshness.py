@@ -1,6 +1,8 @@
 """How much of the log the read model covers, and as of when."""
 
 import asyncio
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -15,6 +17,7 @@ from sync.domain.log import LogHead
 
 _READINGS_MAX: Final = 60  # a minute of them; beyond that every second one is enough to say how old we are
 _POLL_SECONDS: Final = 1.0
+_HISTORY_MAX: Final = 128  # readings; of the older half every second one goes when they are that many
 _log = get_logger(__name__)
 
 
@@ -27,6 +30,7 @@ class Freshness:
         self.as_of_us = 0
         self._clock = clock
         self._pending: list[LogHead] = []
+        self._history: list[LogHead] = []
         self._moved = asyncio.Event()
 
     def move(self, position: Position) -> None:
@@ -44,7 +48,17 @@ class Freshness:
         elif len(self._pending) >= _READINGS_MAX:
             del self._pending[1::2]
         self._pending.append(head)
+        self._remember(head)
         self._settle()
+
+    def covered_as_of_us(self, next_seqs: Sequence[int], shards: Sequence[int]) -> int:
+        """When the log's head in these shards was last known to be where a reader stands, or before; 0 if never."""
+
+        def is_ahead(head: LogHead) -> bool:
+            return any(head.next_seq[shard] > next_seqs[shard] for shard in shards)
+
+        covered = bisect_left(self._history, True, key=is_ahead)  # noqa: FBT003 - what is_ahead says
+        return self._history[covered - 1].read_time_us if covered else 0
 
     def staleness_seconds(self) -> float:
         """Time since the read model was known to cover the log to its head."""
@@ -69,8 +83,12 @@ class Freshness:
                 return
         raise StalePositionError(f"the read model is at {list(self.position.next_seq)}, not yet at the position asked")
 
-    async def watch(self, source: EventSource) -> None:
+    async def watch(self, source: EventSource, tell: Callable[[float], None]) -> None:
         """Reads the head every second for as long as the server lives, and says in return what is durable here.
+
+        Args:
+            source: Of the log.
+            tell: Is told the staleness each time, in seconds.
 
         Raises:
             StartupError: The log is another one than the read model's.
@@ -85,7 +103,15 @@ class Freshness:
                 self.read(head)
                 await source.confirm(self.position)
             STALENESS_SECONDS.set(self.staleness_seconds())
+            tell(self.staleness_seconds())
             await asyncio.sleep(_POLL_SECONDS)
+
+    def _remember(self, head: LogHead) -> None:
+        if self._history and self._history[-1].next_seq == head.next_seq:
+            self._history.pop()
+        elif len(self._history) >= _HISTORY_MAX:
+            del self._history[1 : _HISTORY_MAX // 2 : 2]
+        self._history.append(head)
 
     def _settle(self) -> None:
         covered = [head for head in self._pending if _covers(self.position, head)]

@@ -44,10 +44,11 @@ class Openings:
         stored = await self._subscriptions.find(key) if key else None
         start = await self._checked(self._start(asked, selection, stored), selection.shards)
         await self._reach_snapshot(asked)
-        epoch = 0
+        epoch, floors = 0, None
         if key is not None:
             taken = await self._subscriptions.open(self._opening(asked, key, selection, start))
             epoch = taken.delivery_epoch
+            floors = tuple(taken.next_seq(shard) or 0 for shard in range(len(start)))
             if asked.start is StartPoint.STORED:
                 start = tuple(taken.next_seq(shard) or seq for shard, seq in enumerate(start))
         return Terms(
@@ -58,6 +59,7 @@ class Openings:
             credit=asked.credit,
             heartbeat_seconds=asked.heartbeat_seconds,
             batch_events_max=asked.batch_events_max,
+            floors=floors,
             snapshot_after=asked.start.after_order_id if isinstance(asked.start, SnapshotStart) else None,
         )
 

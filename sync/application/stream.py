@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 from infra.kernel.position import check_log
 from sync.application.acks import Acks
 from sync.application.beats import Beats
 from sync.application.freshness import Freshness
+from sync.application.lag import LagMeter
 from sync.application.metrics import BEHIND, DELIVERED, STREAMS
 from sync.domain.errors import AckRefusedError
 from sync.domain.fanout import Fanout, Frame
@@ -21,24 +23,26 @@ from sync.domain.subscription import Ack, AckOutcome, SubscriptionKey
 _UNREAD_SECONDS: Final = 1.0  # a catch-up reader whose batch stays unread that long serves somebody else
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """What all streams of a server share."""
+
+    fanout: Fanout
+    acks: Acks
+    freshness: Freshness
+    meter: LagMeter
+
+
 class Stream:
     """A session with what wakes it."""
 
-    def __init__(
-        self,
-        terms: Terms,
-        key: SubscriptionKey | None,
-        fanout: Fanout,
-        acks: Acks,
-        freshness: Freshness,
-        beats: Beats,
-    ) -> None:
+    def __init__(self, terms: Terms, key: SubscriptionKey | None, common: Common, beats: Beats) -> None:
         self._now = asyncio.get_running_loop().time
-        self.session = Session(terms, fanout, now=self._now())
+        self.session = Session(terms, common.fanout, now=self._now(), lag_of=common.meter.of)
+        self.key = key
         self._delivery_epoch = terms.delivery_epoch
-        self._key = key
-        self._acks = acks
-        self._freshness = freshness
+        self._acks = common.acks
+        self._freshness = common.freshness
         self._news = asyncio.Event()
         self._hunger = asyncio.Event()
         self._eaten = asyncio.Event()
@@ -145,12 +149,12 @@ class Stream:
         return self._eaten.is_set()
 
     async def _ack(self, request: AckThrough) -> None:
-        if self._key is None:
+        if self.key is None:
             raise AckRefusedError("frame.ack", "the stream has no subscription to keep a floor for")
         position = self.session.position
         check_log(request.through, position.log_epoch, len(position.next_seq))
         through = self.session.check_ack(request)
-        ack = Ack(key=self._key, ack_id=request.ack_id, delivery_epoch=self._delivery_epoch, through=through)
+        ack = Ack(key=self.key, ack_id=request.ack_id, delivery_epoch=self._delivery_epoch, through=through)
         await self._acks.submit(ack, lambda outcome: self._acked(request.ack_id, outcome))
 
     def _acked(self, ack_id: str, outcome: AckOutcome | Exception) -> None:

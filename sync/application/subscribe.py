@@ -9,14 +9,11 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sync.application.acks import Acks
 from sync.application.beats import Beats
 from sync.application.catch_up import CatchUp
-from sync.application.freshness import Freshness
 from sync.application.opening import Openings
-from sync.application.stream import Stream
+from sync.application.stream import Common, Stream
 from sync.domain.errors import TooManyStreamsError
-from sync.domain.fanout import Fanout
 from sync.domain.frames import ClientFrame, Open
 from sync.domain.subscription import SubscriptionKey
 
@@ -27,19 +24,15 @@ class Streams:
     def __init__(
         self,
         openings: Openings,
-        fanout: Fanout,
         catch_up: CatchUp,
-        acks: Acks,
-        freshness: Freshness,
+        common: Common,
         *,
         tasks: asyncio.TaskGroup,
         streams_max: int,
     ) -> None:
         self._openings = openings
-        self._fanout = fanout
         self._catch_up = catch_up
-        self._acks = acks
-        self._freshness = freshness
+        self._common = common
         self._tasks = tasks
         self._streams_max = streams_max
         self._beats = Beats()
@@ -51,6 +44,10 @@ class Streams:
         """Offers what is new in the ring to every stream; waits for none."""
         for stream in self._open:
             stream.offer()
+
+    def of(self, key: SubscriptionKey) -> list[Stream]:
+        """The open streams of a subscription."""
+        return [stream for stream in self._open if stream.key == key]
 
     async def drain_when(self, draining: asyncio.Event) -> None:
         """Ends every stream with GoAway once `draining` is set, and those that are opened after it."""
@@ -83,7 +80,7 @@ class Streams:
             terms = await self._openings.terms(asked, key)
         finally:
             self._opening -= 1
-        stream = Stream(terms, key, self._fanout, self._acks, self._freshness, self._beats)
+        stream = Stream(terms, key, self._common, self._beats)
         self._open.add(stream)
         helpers = self._help(stream, requests)
         try:

@@ -17,6 +17,16 @@ class Phase(StrEnum):
     BEHIND = "BEHIND"
 
 
+class LagBound(StrEnum):
+    """What keeps a reader from being at the head; see the contract."""
+
+    NONE = "NONE"
+    CREDIT = "CREDIT"
+    SERVER = "SERVER"
+    DELIVERY = "DELIVERY"
+    ABSENT = "ABSENT"
+
+
 class StartPoint(StrEnum):
     """A place to start without knowing a position."""
 
@@ -147,6 +157,19 @@ class AckResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lag:
+    """How far behind a reader is, and why; see the contract."""
+
+    events: int
+    unacked: int
+    retention_headroom: int
+    credit_left: Grant | None
+    bound_by: LagBound
+    time_us: int | None = None
+    blocking_order_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """The server is alive."""
 
@@ -161,4 +184,4 @@ class GoAway:
     retry_after_seconds: float
 
 
-ControlFrame = Opened | Progress | PhaseChange | AckResult | Heartbeat | GoAway | SnapshotBegin | SnapshotEnd
+ControlFrame = Opened | Progress | PhaseChange | AckResult | Heartbeat | GoAway | SnapshotBegin | SnapshotEnd | Lag

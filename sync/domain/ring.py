@@ -60,6 +60,11 @@ class Segment:
         """Bytes of the encoded events that are held."""
         return (self._sizes[-1] if self._sizes else self._dropped) - self._dropped
 
+    def order_id(self, seq: int) -> str:
+        """The order of an event; empty where it is not held."""
+        held = self.first_seq <= seq < self.next_seq
+        return str(self._attributes[seq - self.first_seq]["order_id"]) if held else ""
+
     def append(self, events: Iterable[Event]) -> None:
         """Adds the events that follow the last one."""
         total = self._dropped + self.size

@@ -5,7 +5,7 @@ progress frame speaks of the place that the frames before it have reached.
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import floor
 from typing import Final
@@ -20,6 +20,7 @@ from sync.domain.frames import (
     GoAway,
     Grant,
     Heartbeat,
+    Lag,
     Opened,
     Phase,
     PhaseChange,
@@ -28,6 +29,7 @@ from sync.domain.frames import (
     SnapshotEnd,
     SnapshotOrders,
 )
+from sync.domain.lag import Standing
 from sync.domain.log import Batch
 from sync.domain.ring import Limits, Segment
 from sync.domain.snapshot import Chunk, Snapshot, Wanted
@@ -51,6 +53,7 @@ class Terms:
     Attributes:
         next_seqs: Where it starts, by shard of the log; 0 for a shard that is not read.
         credit: The first grant; none where the transport alone bounds what is in flight.
+        floors: By shard, below which everything is done; none where nothing is acknowledged.
         snapshot_after: Orders behind this one come before the events; none if no orders do.
     """
 
@@ -61,14 +64,20 @@ class Terms:
     credit: Grant | None
     heartbeat_seconds: float
     batch_events_max: int
+    floors: tuple[int, ...] | None = None
     snapshot_after: str | None = None
 
 
 class Session:
     """One stream. Its owner calls `next_frame` until there is none, then waits for news or `due`."""
 
-    def __init__(self, terms: Terms, fanout: Fanout, *, now: float) -> None:
+    def __init__(
+        self, terms: Terms, fanout: Fanout, *, now: float, lag_of: Callable[[Standing], Lag] | None = None
+    ) -> None:
         self._terms = terms
+        self._lag_of = lag_of
+        self._lag: Lag | None = None
+        self._floors = terms.floors
         self._selection = terms.selection
         self._fanout = fanout
         self._next_seqs = terms.next_seqs
@@ -112,6 +121,12 @@ class Session:
     def selection(self) -> Selection:
         """What the stream reads."""
         return self._selection
+
+    @property
+    def standing(self) -> Standing:
+        """Where the stream is, for its lag."""
+        left = None if self._credit is None else Grant(events=self._credit[0], bytes=self._credit[1])
+        return Standing(shards=self._selection.shards, next_seqs=self._next_seqs, floors=self._floors, credit=left)
 
     def offer(self) -> bool:
         """Tells of new events in the ring, never waits; whether the stream is LIVE and keeps up with them."""
@@ -208,6 +223,7 @@ class Session:
         """Tells what became of an ack, once it is durable."""
         self._pending_acks -= 1
         floors = tuple(outcome.floors.get(shard, 0) for shard in range(len(self._next_seqs)))
+        self._floors = floors if outcome.floors else self._floors
         self._outbox.append(AckResult(ack_id=ack_id, status=outcome.status, floor=self._position(floors)))
 
     def close(self) -> None:
@@ -315,9 +331,10 @@ class Session:
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
         self._outbox.append(PhaseChange(phase=phase))
+        self._tell_lag()
 
     def _beat(self, now: float, as_of_us: int) -> None:
-        """Breaks the silence with one frame: what is new to tell, or else that the server is alive.
+        """Breaks the silence with what is new to tell, or else with a sign that the server is alive.
 
         A message costs the server as much as all that is done to make it, and ten thousand streams as many.
         """
@@ -328,6 +345,8 @@ class Session:
         else:
             self._heartbeats += 1
             self._outbox.append(Heartbeat(heartbeat_seq=self._heartbeats))
+        if self._snapshot is None:
+            self._tell_lag()
 
     def _next_beat(self, now: float) -> float:
         return floor((now + self._terms.heartbeat_seconds) * _BEATS_PER_SECOND) / _BEATS_PER_SECOND
@@ -342,6 +361,15 @@ class Session:
         self._told = progress
         self._silent = False
         self._outbox.append(progress)
+
+    def _tell_lag(self) -> None:
+        if self._lag_of is None:
+            return
+        lag = self._lag_of(self.standing)
+        timeless = replace(lag, time_us=None)
+        if timeless != self._lag:
+            self._lag = timeless
+            self._outbox.append(lag)
 
     def _try_to_end(self) -> None:
         if self._pending_acks:

@@ -41,6 +41,7 @@ class Feed:
         self.inbox = Inbox()
         self.window = CreditWindow(limits.credit_events, limits.credit_bytes)
         self.acks = PendingAcks(self.send)
+        self.lag: stream.Lag | None = None
         self.opening: asyncio.Future[Opening] = asyncio.get_running_loop().create_future()
         self._connect = connect
         self._spec = spec
@@ -217,6 +218,9 @@ class Feed:
     def _on_go_away(self, go_away: stream.GoAway, _size_bytes: int) -> None:
         self._told_seconds = go_away.retry_after.ToMicroseconds() / 1e6
 
+    def _on_lag(self, lag: stream.Lag, _size_bytes: int) -> None:
+        self.lag = lag
+
     def _on_sign_of_life(self, _frame: object, _size_bytes: int) -> None:
         self._backoff.reset()
 
@@ -234,6 +238,7 @@ _RECEIVERS: Final[Mapping[str, Callable[[Feed, Any, int], None]]] = {
     "heartbeat": Feed._on_sign_of_life,  # noqa: SLF001 - as above
     "go_away": Feed._on_go_away,  # noqa: SLF001 - as above
     "phase_change": Feed._on_sign_of_life,  # noqa: SLF001 - as above
+    "lag": Feed._on_lag,  # noqa: SLF001 - as above
     "snapshot_begin": Feed._on_snapshot_begin,  # noqa: SLF001 - as above
     "snapshot_orders": Feed._on_snapshot_orders,  # noqa: SLF001 - as above
     "snapshot_end": Feed._on_snapshot_end,  # noqa: SLF001 - as above

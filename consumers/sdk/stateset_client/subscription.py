@@ -13,6 +13,7 @@ from stateset.stream.v1.stream_pb2 import (
     START_POINT_EARLIEST,
     START_POINT_LATEST,
     START_POINT_STORED,
+    Lag,
     Open,
     SnapshotStart,
     Start,
@@ -100,6 +101,11 @@ class EventStream:
         while not (arrivals := await self.take(events_max=1)).batches:
             pass
         return arrivals.batches[0]
+
+    @property
+    def lag(self) -> Lag | None:
+        """How far behind the server saw this reader, last; what waits here is not in it."""
+        return None if self._feed is None else self._feed.lag
 
     async def opened(self) -> Opening:
         """How the stream was first opened, once it was.

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 from infra.runtime.grpc.call import Method
 from infra.runtime.grpc.status import ErrorTable
-from infra.runtime.lifespan import StartupError
+from infra.runtime.lifespan import StartupError, background
 
 MESSAGE_BYTES_MAX: Final = 262_144  # received; an order with all its lines fits
 FRAME_BYTES_MAX: Final = 1_048_576  # sent; a frame of a stream fits
@@ -44,6 +44,27 @@ class Service:
     servicer: object
 
 
+class Condition:
+    """Something that callers may want to know of a server beside whether it serves: a health service of its own."""
+
+    def __init__(self, name: str) -> None:
+        """Does not hold until it is said to."""
+        self.name = name
+        self.holds = False
+        self._changed = asyncio.Event()
+
+    def set(self, *, holds: bool) -> None:
+        """Says whether it holds now."""
+        if holds is not self.holds:
+            self.holds = holds
+            self._changed.set()
+
+    async def change(self) -> None:
+        """Waits until it is no longer as it was."""
+        await self._changed.wait()
+        self._changed.clear()
+
+
 @asynccontextmanager
 async def open_server(
     address: str,
@@ -53,6 +74,7 @@ async def open_server(
     errors: ErrorTable,
     draining: asyncio.Event,
     shared_address: str = "",
+    conditions: Sequence[Condition] = (),
 ) -> AsyncIterator[int]:
     """Serves until the context ends, then drains: health says NOT_SERVING, `draining` is set, calls and port end.
 
@@ -64,6 +86,7 @@ async def open_server(
         draining: Long streams watch it and end themselves.
         shared_address: `host:port` to serve at as well, together with other processes that say the same; the system
             deals new connections out among them. Empty for none.
+        conditions: Told by the health service under their names.
 
     Yields:
         The port of `address`.
@@ -86,11 +109,21 @@ async def open_server(
         await server.start()
         for name in (health.OVERALL_HEALTH, *names):
             await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-        yield port
+        async with AsyncExitStack() as watches:
+            for condition in conditions:
+                await watches.enter_async_context(background(_tell(condition, checks), name=condition.name))
+            yield port
     finally:
         await checks.enter_graceful_shutdown()
         draining.set()
         await server.stop(DRAIN_SECONDS)
+
+
+async def _tell(condition: Condition, checks: health.aio.HealthServicer) -> None:
+    while True:
+        status = health_pb2.HealthCheckResponse
+        await checks.set(condition.name, status.SERVING if condition.holds else status.NOT_SERVING)
+        await condition.change()
 
 
 def _bind(server: grpc.aio.Server, address: str, option: str) -> int:

@@ -23,6 +23,10 @@ class Log(Protocol):
     sent_events: int
     mute: bool
 
+    @property
+    def head(self) -> Position:
+        """Behind the last event of every shard."""
+
     def start_of(self, spec: stream.Open) -> Position:
         """Where the stream starts; raises `Refusal` when it cannot."""
 
@@ -131,7 +135,14 @@ class Session:
         frames += [ServerFrame(ack_result=result) for result in self._results]
         self._results.clear()
         frames.append(ServerFrame(progress=stream.Progress(at=self._fake.position(self.next_seq), as_of=now())))
+        frames.append(ServerFrame(lag=self._lag()))
         return frames
+
+    def _lag(self) -> stream.Lag:
+        shards = self._spec.shards or range(len(self.next_seq))
+        events = sum(self._fake.head.next_seq[shard] - self.next_seq[shard] for shard in shards)
+        bound = stream.LAG_BOUND_CREDIT if events else stream.LAG_BOUND_NONE
+        return stream.Lag(events=events, bound_by=bound)
 
     def _batches(self) -> list[EventBatch]:
         """A frame's batches, as far as credit goes."""

@@ -1,0 +1,93 @@
+"""Measures lag: of streams for their own frames, and of subscriptions for whoever asks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from infra.kernel.position import Position
+from infra.runtime.clock import Clock
+from sync.application.freshness import Freshness
+from sync.application.ports import Subscriptions
+from sync.domain.errors import SubscriptionNotFoundError
+from sync.domain.frames import Lag, LagBound
+from sync.domain.lag import Horizon, Standing, lag_of, unacked_by_shard
+from sync.domain.ring import Ring
+from sync.domain.subscription import SubscriptionKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubscriptionLag:
+    """The lag of a subscription, measured from its floor, and how many streams of it are open here."""
+
+    lag: Lag
+    floor: Position
+    streams: int
+
+
+class LagMeter:
+    """Knows the log's head, how much of the log is here, and the orders of recent events."""
+
+    def __init__(self, ring: Ring, freshness: Freshness, clock: Clock) -> None:
+        self._ring = ring
+        self._freshness = freshness
+        self._clock = clock
+
+    def of(self, standing: Standing) -> Lag:
+        """The lag of a reader."""
+        as_of_us = self._freshness.covered_as_of_us(standing.next_seqs, standing.shards)
+        return replace(
+            lag_of(standing, self._horizon()),
+            time_us=max(0, self._clock.now_us() - as_of_us) if as_of_us else None,
+            blocking_order_id=self._blocking(standing),
+        )
+
+    def _horizon(self) -> Horizon:
+        here, head = self._ring.next_seqs, self._freshness.head
+        if head is None:
+            return Horizon(heads=here, earliest=(1,) * len(here), here=here)
+        return Horizon(heads=tuple(map(max, head.next_seq, here)), earliest=head.earliest_seq, here=here)
+
+    def _blocking(self, standing: Standing) -> str:
+        waiting = unacked_by_shard(standing)
+        shard = max(waiting, key=waiting.__getitem__, default=0)
+        if standing.floors is None or not waiting.get(shard):
+            return ""
+        return self._ring.segments[shard].order_id(standing.floors[shard])
+
+
+class Lags:
+    """Tells the lag of durable subscriptions."""
+
+    def __init__(self, subscriptions: Subscriptions, meter: LagMeter, freshness: Freshness) -> None:
+        self._subscriptions = subscriptions
+        self._meter = meter
+        self._freshness = freshness
+
+    async def of(self, key: SubscriptionKey, streams: Iterable[Standing]) -> SubscriptionLag:
+        """The lag from the floor on; what its streams here were sent beyond that is unacked.
+
+        Raises:
+            SubscriptionNotFoundError: The principal has none of this name, in this log.
+        """
+        stored = await self._subscriptions.find(key)
+        here = self._freshness.position
+        if stored is None or stored.log_epoch != here.log_epoch:
+            raise SubscriptionNotFoundError(key.name)
+        floors = tuple(stored.next_seq(shard) or 0 for shard in range(len(here.next_seq)))
+        shards = [shard for shard, seq in enumerate(floors) if seq]
+        lag = self._meter.of(Standing(shards=shards, next_seqs=floors, floors=floors, credit=None))
+        lags = [self._meter.of(standing) for standing in streams]
+        return SubscriptionLag(
+            lag=replace(
+                lag,
+                unacked=sum(each.unacked for each in lags),
+                blocking_order_id=next((each.blocking_order_id for each in lags if each.blocking_order_id), ""),
+                bound_by=max((each.bound_by for each in lags), key=_gravity, default=LagBound.ABSENT),
+            ),
+            floor=replace(here, next_seq=floors, filter_hash=stored.filter_hash),
+            streams=len(lags),
+        )
+
+
+def _gravity(bound: LagBound) -> int:
+    """One stream's bound speaks for all of the subscription's: that of the one that least will happen to by itself."""
+    return (LagBound.NONE, LagBound.DELIVERY, LagBound.SERVER, LagBound.CREDIT).index(bound)

@@ -1,0 +1,60 @@
+"""How far behind a reader is, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sync.domain.frames import Grant, Lag, LagBound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a reader is: what of each shard it was sent, and what of that is done.
+
+    Attributes:
+        shards: Those that it reads; only their entries count.
+        floors: None where nothing is acknowledged.
+        credit: What is left; none where the transport alone bounds what is in flight.
+    """
+
+    shards: Sequence[int]
+    next_seqs: Sequence[int]
+    floors: Sequence[int] | None
+    credit: Grant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Horizon:
+    """The log as this server sees it, by shard: where it ends, where it begins, and how much of it is here."""
+
+    heads: Sequence[int]
+    earliest: Sequence[int]
+    here: Sequence[int]
+
+
+def lag_of(standing: Standing, horizon: Horizon) -> Lag:
+    """The reader's lag, but for its time and the order that blocks it, which only the events tell."""
+    behind = sum(max(0, horizon.heads[shard] - standing.next_seqs[shard]) for shard in standing.shards)
+    oldest = standing.floors or standing.next_seqs
+    return Lag(
+        events=behind,
+        unacked=sum(unacked_by_shard(standing).values()),
+        retention_headroom=min((oldest[shard] - horizon.earliest[shard] for shard in standing.shards), default=0),
+        credit_left=standing.credit,
+        bound_by=_bound(standing, horizon, behind),
+    )
+
+
+def unacked_by_shard(standing: Standing) -> dict[int, int]:
+    """Events that were sent and are not done, of each shard that is read; nothing where nothing is acknowledged."""
+    if standing.floors is None:
+        return {}
+    return {shard: max(0, standing.next_seqs[shard] - standing.floors[shard]) for shard in standing.shards}
+
+
+def _bound(standing: Standing, horizon: Horizon, behind: int) -> LagBound:
+    if not behind:
+        return LagBound.NONE
+    if all(standing.next_seqs[shard] >= horizon.here[shard] for shard in standing.shards):
+        return LagBound.SERVER
+    credit = standing.credit
+    return LagBound.CREDIT if credit is not None and min(credit.events, credit.bytes) <= 0 else LagBound.DELIVERY
