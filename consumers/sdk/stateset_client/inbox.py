@@ -60,15 +60,17 @@ class Inbox:
             await self._change()
         return self._parts.popleft()
 
-    async def take(self, events_max: int) -> Arrivals:
+    async def take(self, events_max: int, batches_max: int) -> Arrivals:
         """What is there, as soon as there is something: whole batches of at most `events_max` events, one at least.
+
+        A batch may have no events, and is one of at most `batches_max` all the same.
 
         Raises:
             StateSetError: Nothing is left, and nothing more will come.
         """
         while not self._batches and self._progress is None:
             await self._change()
-        return self._taken(events_max)
+        return self._taken(events_max, batches_max)
 
     async def _change(self) -> None:
         if self._error is not None:
@@ -76,10 +78,12 @@ class Inbox:
         self._changed.clear()
         await self._changed.wait()
 
-    def _taken(self, events_max: int) -> Arrivals:
+    def _taken(self, events_max: int, batches_max: int) -> Arrivals:
         batches: list[Batch] = []
         events = size_bytes = 0
-        while self._batches and (not batches or events + len(self._batches[0][0].events) <= events_max):
+        while len(batches) < batches_max and self._batches:
+            if batches and events + len(self._batches[0][0].events) > events_max:
+                break
             batch, size = self._batches.popleft()
             batches.append(batch)
             events += len(batch.events)

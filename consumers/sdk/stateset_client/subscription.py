@@ -98,7 +98,7 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Batch:
-        while not (arrivals := await self.take(events_max=1)).batches:
+        while not (arrivals := await self._take(events_max=1, batches_max=1)).batches:
             pass
         return arrivals.batches[0]
 
@@ -137,10 +137,13 @@ class EventStream:
         Raises:
             StateSetError: The stream has ended for good, and everything that came before has been taken.
         """
+        return await self._take(events_max=events_max, batches_max=events_max)
+
+    async def _take(self, *, events_max: int, batches_max: int) -> Arrivals:
         feed = self._running()
         feed.consume(*self._taken)
         self._taken = (0, 0)
-        arrivals = await feed.inbox.take(events_max)
+        arrivals = await feed.inbox.take(events_max, batches_max)
         self._taken = (arrivals.events, arrivals.size_bytes)
         self.progress = arrivals.progress or self.progress
         return arrivals

@@ -37,7 +37,7 @@ async def end_of(links: Sequence[EndingLink]) -> StateSetError:
     async with asyncio.timeout(20):
         await feed.run()
     with pytest.raises(StateSetError) as ended:
-        await feed.inbox.take(1)
+        await feed.inbox.take(events_max=1, batches_max=1)
     return ended.value
 
 
