@@ -32,6 +32,7 @@ from sync.application.floors import Floors
 from sync.application.freshness import Freshness, refuse_other_log
 from sync.application.ingest import Ingest
 from sync.application.lag import LagMeter, Lags
+from sync.application.management import Management
 from sync.application.opening import Openings
 from sync.application.ports import EventSource, ReadModel, SourceUnavailableError, Subscriptions
 from sync.application.queries import Queries
@@ -135,8 +136,9 @@ async def _serving(
     fresh = Condition(FRESH)
     draining = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
+        openings = Openings(ports.source, ring, freshness, ports.subscriptions)
         streams = Streams(
-            Openings(ports.source, ring, freshness, ports.subscriptions),
+            openings,
             CatchUp(
                 ports.source,
                 Snapshots(ports.read_model, readers_max=settings.snapshot_readers_max),
@@ -164,6 +166,7 @@ async def _serving(
             floors,
             Queries(ports.read_model, freshness),
             Lags(ports.subscriptions, meter, freshness),
+            Management(openings, ports.subscriptions, streams, freshness),
             clock,
             shards=len(position.next_seq),
         )

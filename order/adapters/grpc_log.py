@@ -6,10 +6,12 @@ from google.protobuf.duration_pb2 import Duration
 from stateset.common.v1 import position_pb2
 from stateset.order.v1 import log_service_pb2
 
+from infra.kernel.position import Position
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least, listing
-from infra.runtime.grpc.wire import position_to_wire, timestamp_to_wire
+from infra.runtime.grpc.status import InvalidRequestError, Violation
+from infra.runtime.grpc.wire import position_to_wire, timestamp_from_wire, timestamp_to_wire
 from order.adapters.grpc_replay import Replays
 from order.application.backlog import ShardBacklog, backlog
 from order.application.ports import Head, Log, Reader
@@ -46,6 +48,16 @@ class LogServicer:
         return log_service_pb2.GetLogHeadResponse(
             log_epoch=self._log.log_epoch, shards=shards, read_time=timestamp_to_wire(read_time_us)
         )
+
+    async def ResolveTime(
+        self, request: log_service_pb2.ResolveTimeRequest, _call: Call
+    ) -> log_service_pb2.ResolveTimeResponse:
+        """Where each shard's events of that time begin."""
+        if not request.HasField("time"):
+            raise InvalidRequestError([Violation("time", "must be set")])
+        seqs = await self._log.seqs_at(timestamp_from_wire(request.time))
+        position = Position(log_epoch=self._log.log_epoch, next_seq=tuple(seqs))
+        return log_service_pb2.ResolveTimeResponse(position=position_to_wire(position))
 
     async def GetDigest(
         self, request: log_service_pb2.GetDigestRequest, call: Call

@@ -61,6 +61,12 @@ class MemoryLog:
         """See `Log.earliest`."""
         return [self._earliest[shard] for shard in range(self.shards)]
 
+    async def seqs_at(self, time_us: int) -> list[int]:
+        """See `Log.seqs_at`."""
+        return [
+            1 + sum(event.record_time_us < time_us for event in self._events[shard]) for shard in range(self.shards)
+        ]
+
     async def read_events(self, shard: int, from_seq: int, events_max: int) -> list[LoggedEvent]:
         """See `Log.read_events`."""
         earliest = self._earliest[shard]

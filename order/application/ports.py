@@ -170,6 +170,9 @@ class Log(Protocol):
     async def earliest(self) -> list[int]:
         """By shard, the seq of the first event that is kept."""
 
+    async def seqs_at(self, time_us: int) -> list[int]:
+        """By shard, the seq of the first event that is kept and was recorded then or later; the head if none was."""
+
     async def read_events(self, shard: int, from_seq: int, events_max: int) -> list[LoggedEvent]:
         """Committed events of one shard from `from_seq` on, without a hole: whole groups, at least one if there is.
 

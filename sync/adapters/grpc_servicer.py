@@ -15,10 +15,12 @@ from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least, listing
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import freshness_to_wire, position_to_wire
+from sync.adapters.grpc_management import ManagementServicer
 from sync.adapters.wire import ORDER_FIELDS, lag_to_wire, order_to_wire, server_frame_to_wire
 from sync.adapters.wire_requests import Checked, client_frames, done_from_wire, name_from_wire, open_from_wire
 from sync.application.floors import Floors
 from sync.application.lag import Lags
+from sync.application.management import Management
 from sync.application.queries import AsOf, Queries
 from sync.application.subscribe import Streams
 from sync.domain.subscription import SubscriptionKey
@@ -26,12 +28,21 @@ from sync.domain.subscription import SubscriptionKey
 _OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is not waited for
 
 
-class SyncServicer:
+class SyncServicer(ManagementServicer):
     """Serves `stateset.sync.v1.SyncService`."""
 
     def __init__(
-        self, streams: Streams, floors: Floors, queries: Queries, lags: Lags, clock: Clock, *, shards: int
+        self,
+        streams: Streams,
+        floors: Floors,
+        queries: Queries,
+        lags: Lags,
+        management: Management,
+        clock: Clock,
+        *,
+        shards: int,
     ) -> None:
+        super().__init__(management)
         self._streams = streams
         self._floors = floors
         self._queries = queries

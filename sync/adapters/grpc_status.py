@@ -8,6 +8,7 @@ from infra.runtime.grpc.status import ErrorTable, Refusal, Violation
 from sync.application.ports import SourceUnavailableError
 from sync.domain.errors import (
     AckRefusedError,
+    FencedError,
     OrderNotFoundError,
     SubscriptionFilterChangedError,
     SubscriptionNotFoundError,
@@ -28,6 +29,9 @@ ERRORS: Final[ErrorTable] = {
         reason="SUBSCRIPTION_NOT_FOUND",
         message=str(error),
         metadata={"subscription": error.name},
+    ),
+    FencedError: lambda error: Refusal(
+        code=StatusCode.ABORTED, reason="FENCED", message=str(error), metadata={"subscription": error.name}
     ),
     AckRefusedError: lambda error: Refusal(
         code=StatusCode.INVALID_ARGUMENT,

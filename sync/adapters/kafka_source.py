@@ -57,6 +57,10 @@ class KafkaSource:
         """See `EventSource.head`."""
         return await self._orders.head()
 
+    async def position_at(self, time_us: int) -> Position:
+        """See `EventSource.position_at`."""
+        return await self._orders.position_at(time_us)
+
     async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
         """See `EventSource.follow`."""
         async with aclosing(self._tail(start, range(len(start.next_seq)))) as arrivals:

@@ -1,8 +1,9 @@
 """In-memory twins of the ports: for tests, and to show what each port promises in the fewest words."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Final
 
 from infra.kernel.digest import Digest
@@ -14,7 +15,17 @@ from sync.adapters.wire import order_attributes
 from sync.application.ports import OrderPage, SourceUnavailableError
 from sync.domain.log import Batch, LogHead, OrderRow
 from sync.domain.snapshot import Chunk, Wanted
-from sync.domain.subscription import Ack, AckOutcome, Opening, Subscription, SubscriptionKey, acked, opened
+from sync.domain.subscription import (
+    Ack,
+    AckOutcome,
+    Opening,
+    Subscription,
+    SubscriptionKey,
+    acked,
+    created,
+    opened,
+    sought,
+)
 
 _READ_EVENTS_MAX: Final = 500
 
@@ -57,6 +68,12 @@ class MemorySource:
             earliest_seq=tuple(self._earliest),
             read_time_us=self._read_time_us,
         )
+
+    async def position_at(self, time_us: int) -> Position:
+        """See `EventSource.position_at`."""
+        events = [[event for batch in batches for event in batch.events] for batches in self._shards]
+        seqs = (1 + sum(event.record_time_us < time_us for event in shard) for shard in events)
+        return Position(log_epoch=self._log_epoch, next_seq=tuple(map(max, self._earliest, seqs)))
 
     async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
         """See `EventSource.follow`."""
@@ -178,6 +195,33 @@ class MemorySubscriptions:
             refuse_more(len(self._stored), self._subscriptions_max)
         self._stored[opening.key] = subscription = opened(self._stored.get(opening.key), opening)
         return subscription
+
+    async def create(self, opening: Opening) -> Subscription:
+        """See `Subscriptions.create`."""
+        if opening.key not in self._stored:
+            refuse_more(len(self._stored), self._subscriptions_max)
+        self._stored[opening.key] = subscription = created(self._stored.get(opening.key), opening)
+        return subscription
+
+    async def page(self, principal: str, *, after: str, limit: int) -> Sequence[tuple[str, Subscription]]:
+        """See `Subscriptions.page`."""
+        found = [
+            (key.name, stored)
+            for key, stored in self._stored.items()
+            if key.principal == principal and key.name > after
+        ]
+        return sorted(found, key=itemgetter(0))[:limit]
+
+    async def seek(self, key: SubscriptionKey, log_epoch: str, floors: Mapping[int, int]) -> Subscription | None:
+        """See `Subscriptions.seek`."""
+        stored = self._stored.get(key)
+        if stored is not None:
+            stored = self._stored[key] = sought(stored, log_epoch, floors)
+        return stored
+
+    async def delete(self, key: SubscriptionKey) -> None:
+        """See `Subscriptions.delete`."""
+        self._stored.pop(key, None)
 
     async def commit(self, acks: Sequence[Ack]) -> Sequence[AckOutcome]:
         """See `Subscriptions.commit`."""

@@ -28,7 +28,7 @@ from infra.kernel.position import (
     PositionExpiredError,
     PositionMalformedError,
 )
-from infra.runtime.grpc.wire import position_to_wire, timestamp_from_wire
+from infra.runtime.grpc.wire import position_from_wire, position_to_wire, timestamp_from_wire, timestamp_to_wire
 from infra.runtime.log import get_logger
 from sync.adapters.wire import batch_from_wire
 from sync.application.ports import SourceUnavailableError
@@ -78,6 +78,15 @@ class OrderSource:
             earliest_seq=tuple(head.earliest_seq for head in reply.shards),
             read_time_us=timestamp_from_wire(reply.read_time),
         )
+
+    async def position_at(self, time_us: int) -> Position:
+        """See `EventSource.position_at`."""
+        request = log_service_pb2.ResolveTimeRequest(time=timestamp_to_wire(time_us))
+        try:
+            reply = await self._log.ResolveTime(request, timeout=_HEAD_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise SourceUnavailableError(f"ResolveTime: {error.code().name}: {error.details()}") from error
+        return position_from_wire(reply.position)
 
     async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
         """See `EventSource.follow`."""

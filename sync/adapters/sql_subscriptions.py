@@ -1,6 +1,6 @@
 """Durable subscriptions in SQL. What a change does is decided by the domain; here it is loaded and stored, fenced."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, Table, func, select, text
@@ -18,7 +18,9 @@ from sync.domain.subscription import (
     SubscriptionKey,
     acked,
     blank,
+    created,
     opened,
+    sought,
 )
 
 _METADATA: Final = MetaData()
@@ -78,18 +80,64 @@ class SqlSubscriptions:
 
     async def open(self, opening: Opening) -> Subscription:
         """See `Subscriptions.open`."""
+        return await self._database.write(lambda connection: self._put(connection, opening, opened))
 
-        def work(connection: Connection) -> Subscription:
-            stored = _load(connection, opening.key, for_update=True)
-            if stored is None:
-                refuse_more(connection.execute(_COUNT).scalar_one(), self._subscriptions_max)
-                connection.execute(_BEGIN, _row(opening.key, blank(opening)))
-                stored = _load(connection, opening.key, for_update=True)  # another server may have begun it just now
-            subscription = opened(stored, opening)
-            _replace(connection, opening.key, subscription)
-            return subscription
+    def _put(
+        self,
+        connection: Connection,
+        opening: Opening,
+        change: Callable[[Subscription | None, Opening], Subscription],
+    ) -> Subscription:
+        stored = _load(connection, opening.key, for_update=True)
+        if stored is None:
+            refuse_more(connection.execute(_COUNT).scalar_one(), self._subscriptions_max)
+            connection.execute(_BEGIN, _row(opening.key, blank(opening)))
+            begun = _load(connection, opening.key, for_update=True)  # another server may have begun it just now
+            stored = None if begun == blank(opening) else begun
+        subscription = change(stored, opening)
+        _replace(connection, opening.key, subscription)
+        return subscription
+
+    async def create(self, opening: Opening) -> Subscription:
+        """See `Subscriptions.create`."""
+        return await self._database.write(lambda connection: self._put(connection, opening, created))
+
+    async def page(self, principal: str, *, after: str, limit: int) -> Sequence[tuple[str, Subscription]]:
+        """See `Subscriptions.page`."""
+        names = (
+            select(_SUBSCRIPTIONS.c.name)
+            .where(_SUBSCRIPTIONS.c.principal == principal, _SUBSCRIPTIONS.c.name > after)
+            .order_by(_SUBSCRIPTIONS.c.name)
+            .limit(limit)
+        )
+
+        def work(connection: Connection) -> list[tuple[str, Subscription]]:
+            found = connection.execute(names).scalars().all()
+            loaded = ((name, _load(connection, SubscriptionKey(principal=principal, name=name))) for name in found)
+            return [(name, stored) for name, stored in loaded if stored is not None]
+
+        return await self._database.read(work)
+
+    async def seek(self, key: SubscriptionKey, log_epoch: str, floors: Mapping[int, int]) -> Subscription | None:
+        """See `Subscriptions.seek`."""
+
+        def work(connection: Connection) -> Subscription | None:
+            stored = _load(connection, key, for_update=True)
+            if stored is not None:
+                stored = sought(stored, log_epoch, floors)
+                _replace(connection, key, stored)
+            return stored
 
         return await self._database.write(work)
+
+    async def delete(self, key: SubscriptionKey) -> None:
+        """See `Subscriptions.delete`."""
+
+        def work(connection: Connection) -> None:
+            for table in (_FLOORS, _SUBSCRIPTIONS):
+                connection.execute(table.delete().filter_by(**_key(key)))
+
+        await self._database.write(work)
 
     async def commit(self, acks: Sequence[Ack]) -> Sequence[AckOutcome]:
         """See `Subscriptions.commit`."""

@@ -9,7 +9,7 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import EVERYTHING, FilterError, Term, fields_of, parse
 from infra.runtime.grpc.status import InvalidRequestError, Violation
-from infra.runtime.grpc.wire import position_from_wire, position_of_token
+from infra.runtime.grpc.wire import position_from_wire, position_of_token, timestamp_from_wire
 from sync.adapters.wire import EVENT_FIELDS
 from sync.domain.frames import (
     AckThrough,
@@ -21,6 +21,7 @@ from sync.domain.frames import (
     SnapshotStart,
     Start,
     StartPoint,
+    StartTime,
 )
 
 _NAME_CHARACTERS_MAX: Final = 128
@@ -79,7 +80,9 @@ def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable:
     checked.text(message.subscription, f"{path}.subscription")
     asked = Open(
         subscription=message.subscription,
-        start=_start(message, checked, f"{path}.start"),
+        start=_start(
+            message.start, checked, f"{path}.start", StartPoint.STORED if message.subscription else StartPoint.EARLIEST
+        ),
         shards=_shards(message, checked, f"{path}.shards", shards),
         filter=message.filter,
         term=_term(checked.text(message.filter, f"{path}.filter"), checked, f"{path}.filter"),
@@ -110,6 +113,32 @@ def name_from_wire(name: str) -> str:
     )
     checked.done()
     return name
+
+
+def creation_from_wire(message: sync_service_pb2.CreateSubscriptionRequest) -> tuple[Term, Start]:
+    """The filter of a new subscription, and where its floor begins.
+
+    Raises:
+        InvalidRequestError: Something is wrong with them.
+    """
+    checked = Checked()
+    term = _term(checked.text(message.filter, "filter"), checked, "filter")
+    start = _place(message.start, checked, "start")
+    checked.done()
+    return term, start
+
+
+def seek_from_wire(message: sync_service_pb2.SeekSubscriptionRequest) -> Start:
+    """Where a floor is to be moved.
+
+    Raises:
+        InvalidRequestError: It is nowhere that a floor could be.
+    """
+    checked = Checked()
+    checked.refuse_unless(message.to.WhichOneof("at") is not None, "to", "must be set")
+    to = _place(message.to, checked, "to")
+    checked.done()
+    return to
 
 
 async def client_frames(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -> AsyncIterator[ClientFrame]:
@@ -180,16 +209,26 @@ def _check_kind(message: stream_pb2.Open, checked: Checked, path: str, *, durabl
     )
 
 
-def _start(message: stream_pb2.Open, checked: Checked, path: str) -> Start:
-    match message.start.WhichOneof("at"):
+def _place(message: stream_pb2.Start, checked: Checked, path: str) -> Start:
+    """A start for a floor, which has no orders and does not rest on another floor."""
+    start = _start(message, checked, path, StartPoint.EARLIEST)
+    is_place = start is not StartPoint.STORED and not isinstance(start, SnapshotStart)
+    checked.refuse_unless(is_place, path, "must be a position, a time, EARLIEST or LATEST")
+    return start
+
+
+def _start(message: stream_pb2.Start, checked: Checked, path: str, default: StartPoint) -> Start:
+    match message.WhichOneof("at"):
         case "position":
-            return position_from_wire(message.start.position)
+            return position_from_wire(message.position)
+        case "time":
+            return StartTime(timestamp_from_wire(message.time))
         case "snapshot":
-            return _snapshot_start(message.start.snapshot, checked, f"{path}.snapshot")
-    if message.start.point == stream_pb2.START_POINT_UNSPECIFIED:
-        return StartPoint.STORED if message.subscription else StartPoint.EARLIEST
-    checked.refuse_unless(message.start.point in _POINTS, f"{path}.point", "must be EARLIEST, LATEST or STORED")
-    return _POINTS.get(message.start.point, StartPoint.EARLIEST)
+            return _snapshot_start(message.snapshot, checked, f"{path}.snapshot")
+    if message.point == stream_pb2.START_POINT_UNSPECIFIED:
+        return default
+    checked.refuse_unless(message.point in _POINTS, f"{path}.point", "must be EARLIEST, LATEST or STORED")
+    return _POINTS.get(message.point, StartPoint.EARLIEST)
 
 
 def _snapshot_start(message: stream_pb2.SnapshotStart, checked: Checked, path: str) -> SnapshotStart:

@@ -15,7 +15,7 @@ from infra.kernel.position import (
 from sync.application.freshness import Freshness
 from sync.application.ports import EventSource, SourceUnavailableError, Subscriptions
 from sync.domain.fanout import Selection
-from sync.domain.frames import Open, SnapshotStart, StartPoint
+from sync.domain.frames import Open, SnapshotStart, Start, StartPoint, StartTime
 from sync.domain.ring import Ring
 from sync.domain.session import Terms
 from sync.domain.subscription import Opening, Subscription, SubscriptionKey
@@ -42,7 +42,7 @@ class Openings:
         """
         selection = Selection.of(asked.shards or tuple(range(len(self._ring.segments))), asked.term)
         stored = await self._subscriptions.find(key) if key else None
-        start = await self._checked(self._start(asked, selection, stored), selection.shards)
+        start = await self.place(asked.start, selection, stored)
         await self._reach_snapshot(asked)
         epoch, floors = 0, None
         if key is not None:
@@ -63,6 +63,15 @@ class Openings:
             snapshot_after=asked.start.after_order_id if isinstance(asked.start, SnapshotStart) else None,
         )
 
+    async def place(self, start: Start, selection: Selection, stored: Subscription | None = None) -> tuple[int, ...]:
+        """The seqs that a start means, by shard; those of the selection can be read from there.
+
+        Raises:
+            PositionError: One of them cannot.
+            SourceUnavailableError: It is a time, and the log cannot be asked.
+        """
+        return await self._checked(await self._start(start, selection, stored), selection.shards)
+
     async def _reach_snapshot(self, asked: Open) -> None:
         """Orders older than a snapshot's begin must not be sent: what changed them would come neither way."""
         if isinstance(asked.start, SnapshotStart):
@@ -79,15 +88,19 @@ class Openings:
             start={shard: start[shard] for shard in selection.shards},
         )
 
-    def _start(self, asked: Open, selection: Selection, stored: Subscription | None) -> tuple[int, ...]:
+    async def _start(self, start: Start, selection: Selection, stored: Subscription | None) -> tuple[int, ...]:
         earliest = self._earliest()
-        match asked.start:
+        match start:
             case (Position() as position) | SnapshotStart(at=Position() as position):
                 check_log(position, self._freshness.position.log_epoch, len(earliest))
                 _check_filter(position, selection.filter_hash)
                 return position.next_seq
             case SnapshotStart():
                 return self._freshness.position.next_seq
+            case StartTime(time_us):
+                at = await self._source.position_at(time_us)
+                check_log(at, self._freshness.position.log_epoch, len(earliest))
+                return at.next_seq
             case StartPoint.LATEST:
                 return self._ring.next_seqs
             case StartPoint.STORED if stored is not None:

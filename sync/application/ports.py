@@ -1,6 +1,6 @@
 """What the Sync Server needs from outside; each port has an in-memory twin in `sync.adapters.memory`."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,13 @@ class EventSource(Protocol):
 
         Raises:
             SourceUnavailableError: It cannot be asked; nobody tries again on its own here.
+        """
+
+    async def position_at(self, time_us: int) -> Position:
+        """At the first event of each shard that was recorded then or later; at the head of a shard that has none.
+
+        Raises:
+            SourceUnavailableError: The log cannot be asked; nobody tries again on its own here.
         """
 
     def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
@@ -112,6 +119,26 @@ class Subscriptions(Protocol):
             SubscriptionFilterChangedError: It was made with another filter; nothing changed.
             TooManySubscriptionsError: It is new, and there is no room for it.
         """
+
+    async def create(self, opening: Opening) -> Subscription:
+        """What is stored; made with the opening's start and no delivery epoch yet, if nothing was.
+
+        Raises:
+            SubscriptionFilterChangedError: It was made with another filter; nothing changed.
+            TooManySubscriptionsError: It is new, and there is no room for it.
+        """
+
+    async def page(self, principal: str, *, after: str, limit: int) -> Sequence[tuple[str, Subscription]]:
+        """At most `limit` of a principal's subscriptions whose name is above `after`, by name in code point order."""
+
+    async def seek(self, key: SubscriptionKey, log_epoch: str, floors: Mapping[int, int]) -> Subscription | None:
+        """Moves floors anywhere, and takes the next delivery epoch for them; see `domain.subscription.sought`.
+
+        None, and nothing changed, if there is no such subscription.
+        """
+
+    async def delete(self, key: SubscriptionKey) -> None:
+        """Forgets a subscription, if there is one."""
 
     async def commit(self, acks: Sequence[Ack]) -> Sequence[AckOutcome]:
         """Moves floors, one outcome per ack in their sequence; see `domain.subscription.acked`.

@@ -13,7 +13,7 @@ from sync.application.beats import Beats
 from sync.application.catch_up import CatchUp
 from sync.application.opening import Openings
 from sync.application.stream import Common, Stream
-from sync.domain.errors import TooManyStreamsError
+from sync.domain.errors import FencedError, TooManyStreamsError
 from sync.domain.frames import ClientFrame, Open
 from sync.domain.subscription import SubscriptionKey
 
@@ -48,6 +48,11 @@ class Streams:
     def of(self, key: SubscriptionKey) -> list[Stream]:
         """The open streams of a subscription."""
         return [stream for stream in self._open if stream.key == key]
+
+    def fence(self, key: SubscriptionKey) -> None:
+        """Ends the open streams of a subscription: it has been moved, or is no more."""
+        for stream in self.of(key):
+            stream.fail(FencedError(key.name))
 
     async def drain_when(self, draining: asyncio.Event) -> None:
         """Ends every stream with GoAway once `draining` is set, and those that are opened after it."""

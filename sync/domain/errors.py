@@ -41,6 +41,14 @@ class SubscriptionFilterChangedError(SyncError):
         self.name = name
 
 
+class FencedError(SyncError):
+    """Somebody newer has taken over what a stream had, or has moved or deleted it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"this stream of subscription {name!r} is superseded: a newer opening, a seek or a deletion")
+        self.name = name
+
+
 class TooManyStreamsError(SyncError):
     """The server serves as many streams as it may."""
 

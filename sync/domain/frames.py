@@ -43,7 +43,14 @@ class SnapshotStart:
     after_order_id: str
 
 
-Start = Position | StartPoint | SnapshotStart
+@dataclass(frozen=True, slots=True)
+class StartTime:
+    """At the first event of each shard that was recorded then or later."""
+
+    time_us: int
+
+
+Start = Position | StartPoint | StartTime | SnapshotStart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

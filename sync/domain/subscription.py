@@ -102,6 +102,28 @@ def opened(stored: Subscription | None, opening: Opening) -> Subscription:
     return replace(stored, delivery_epoch=epoch, floors={**stored.floors, **taken})
 
 
+def created(stored: Subscription | None, opening: Opening) -> Subscription:
+    """The subscription after it was made; one that is there stays as it is.
+
+    Raises:
+        SubscriptionFilterChangedError: It was made with another filter.
+    """
+    after = opened(stored, opening)
+    if stored is not None and stored.log_epoch == opening.log_epoch:
+        return stored
+    epoch = stored.delivery_epoch if stored is not None else 0
+    floors = {shard: replace(floor, delivery_epoch=epoch) for shard, floor in after.floors.items()}
+    return replace(after, delivery_epoch=epoch, floors=floors)
+
+
+def sought(stored: Subscription, log_epoch: str, floors: Mapping[int, int]) -> Subscription:
+    """The subscription after a seek: every stream of it is fenced, also in the shards whose floor stays."""
+    epoch = stored.delivery_epoch + 1
+    kept = {} if stored.log_epoch != log_epoch else {shard: floor.next_seq for shard, floor in stored.floors.items()}
+    after = {shard: Floor(next_seq=seq, delivery_epoch=epoch) for shard, seq in {**kept, **floors}.items()}
+    return replace(stored, log_epoch=log_epoch, delivery_epoch=epoch, floors=after)
+
+
 def acked(stored: Subscription | None, ack: Ack) -> tuple[Subscription | None, AckOutcome]:
     """The subscription after an ack, and what the stream is told. A floor never goes back."""
     if stored is None:

@@ -45,6 +45,10 @@ class PreparedSource:
             read_time_us=time.time_ns() // 1_000,
         )
 
+    async def position_at(self, time_us: int) -> Position:
+        """See `EventSource.position_at`: nobody needs it."""
+        raise AssertionError(time_us)
+
     async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
         """See `EventSource.follow`."""
         if set(start.next_seq) != {1}:

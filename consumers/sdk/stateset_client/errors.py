@@ -197,10 +197,12 @@ class VersionGapError(StateSetError):
 
 
 class FencedError(StateSetError):
-    """A newer reader has taken over; this one changes nothing any more."""
+    """A newer reader has taken over, or the subscription was moved or deleted; this one changes nothing any more."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code=grpc.StatusCode.ABORTED, reason="FENCED")
+    @classmethod
+    def of(cls, message: str) -> "FencedError":
+        """As the server would say it."""
+        return cls(message, code=grpc.StatusCode.ABORTED, reason="FENCED")
 
 
 BY_REASON: Final[Mapping[str, type[StateSetError]]] = {
@@ -234,6 +236,7 @@ BY_REASON: Final[Mapping[str, type[StateSetError]]] = {
     "FILL_NOT_FOUND": RecordNotFoundError,
     "HOLD_NOT_FOUND": RecordNotFoundError,
     "RETURN_NOT_FOUND": RecordNotFoundError,
+    "FENCED": FencedError,
     "ETAG_MISMATCH": EtagMismatchError,
     "RATE_LIMITED": OverloadedError,
     "OVERLOADED": OverloadedError,

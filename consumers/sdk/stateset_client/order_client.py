@@ -292,6 +292,12 @@ class OrderClient:
         """Says where each shard of the log stands."""
         return await _call(self._log.GetLogHead, request, timeout_seconds)
 
+    async def resolve_time(
+        self, request: log.ResolveTimeRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> log.ResolveTimeResponse:
+        """Turns a time into a position."""
+        return await _call(self._log.ResolveTime, request, timeout_seconds)
+
     async def get_digest(
         self, request: log.GetDigestRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> log.GetDigestResponse:

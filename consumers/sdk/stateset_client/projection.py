@@ -196,7 +196,9 @@ class Projection(Generic[Session]):
             delivery_epoch=batch.delivery_epoch,
         )
         if not self._store.move(session, step):
-            raise FencedError(f"shard {batch.shard} of {self._name} is not at seq {batch.first_seq}: another moved it")
+            raise FencedError.of(
+                f"shard {batch.shard} of {self._name} is not at seq {batch.first_seq}: another moved it"
+            )
 
     async def _acknowledge(self, subscription: Subscription) -> None:
         """Tells the server the latest commit, one ack at a time: what is committed meanwhile goes with the next."""
@@ -211,4 +213,4 @@ class Projection(Generic[Session]):
                 self._committed.set()  # the server is away; the ack is only news to it, and keeps
                 continue
             if result.status is AckStatus.FENCED:
-                raise FencedError(f"another reader has taken over {self._name}")
+                raise FencedError.of(f"another reader has taken over {self._name}")

@@ -50,7 +50,7 @@ class SnapshotFold(Generic[Session]):
         """
         after = None if part.is_last else part.start.snapshot
         if not self._store.move_place(session, self._place, after):
-            raise FencedError("the store is not at this place of the snapshot: another process fills it")
+            raise FencedError.of("the store is not at this place of the snapshot: another process fills it")
         for order in part.orders:
             self._apply(order, session)
 

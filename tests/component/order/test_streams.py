@@ -7,10 +7,13 @@ from typing import Any
 import grpc.aio
 import pytest
 from stateset.common.v1 import position_pb2
-from stateset.order.v1 import order_service_pb2
+from stateset.order.v1 import log_service_pb2, order_service_pb2
 from stateset.stream.v1 import stream_pb2
 
 from infra.kernel.shard import shard_of
+from infra.runtime.grpc.channel import open_channel
+from infra.runtime.grpc.wire import timestamp_from_wire
+from sync.adapters.order_source import OrderSource
 from tests.harness.order_service import OrderService, first_events, order_service, read_until, refused
 
 
@@ -96,6 +99,7 @@ async def test_acks_become_the_floor_that_a_subscription_resumes_from(service: O
         (frame(open=stream_pb2.Open(shards=[3])), "open.shards"),
         (frame(open=stream_pb2.Open(filter="type = x")), "open.filter"),
         (frame(open=stream_pb2.Open(start=stream_pb2.Start(point=stream_pb2.START_POINT_STORED))), "open.start"),
+        (frame(open=stream_pb2.Open(start=stream_pb2.Start(snapshot=stream_pb2.SnapshotStart()))), "open.start"),
         (frame(open=stream_pb2.Open(credit=stream_pb2.Credit(events=-1))), "open.credit"),
     ],
 )
@@ -144,3 +148,16 @@ async def test_one_subscription_too_many_is_refused(tmp_path: Path) -> None:
         told = refused(raised.value)
         assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_SUBSCRIPTIONS")
         kept.cancel()
+
+
+async def test_a_time_is_a_position_in_the_log(service: OrderService) -> None:
+    await service.place(1, order_id="o-1")
+    head = await service.log.GetLogHead(log_service_pb2.GetLogHeadRequest())
+    async with open_channel(service.address) as channel:
+        source = OrderSource(channel)
+        assert (await source.position_at(0)).next_seq == (1, 1, 1)
+        now_us = timestamp_from_wire(head.read_time)
+        assert list((await source.position_at(now_us + 1)).next_seq) == [shard.next_seq for shard in head.shards]
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await service.log.ResolveTime(log_service_pb2.ResolveTimeRequest())
+    assert refused(error.value).fields == ["time"]

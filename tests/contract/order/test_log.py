@@ -138,6 +138,26 @@ async def test_validate_only_answers_and_changes_nothing(log: Log, orders: Order
     assert not placed.replayed
 
 
+async def test_a_time_is_where_the_first_event_of_then_or_later_is(
+    log: Log, writer: Writer, clock: ManualClock
+) -> None:
+    for number in range(20):
+        await writer.submit(submission(place(number % 3 + 1, order_id=f"o-{number}")))
+        clock.advance(1)
+    events = await all_events(log)
+    heads = [head.next_seq for head in await log.heads()]
+    times = sorted({event.record_time_us for event in events})
+    for time_us in (0, times[0], times[7], times[7] + 1, times[-1], times[-1] + 1):
+        expected = [
+            min(
+                (event.seq for event in events if event.shard == shard and event.record_time_us >= time_us),
+                default=head,
+            )
+            for shard, head in enumerate(heads)
+        ]
+        assert await log.seqs_at(time_us) == expected
+
+
 async def test_record_times_never_go_back(log: Log, writer: Writer, clock: ManualClock) -> None:
     await writer.submit(submission(place(3)))
     clock.advance(-60)

@@ -210,3 +210,37 @@ async def test_another_log_starts_the_floors_anew_and_fences_the_streams_of_the_
     assert [again.next_seq(0), again.next_seq(1)] == [1, 1]
     (outcome,) = await stores.subscriptions.commit([ack({0: 5}, epoch=first.delivery_epoch)])
     assert outcome.status == AckStatus.FENCED
+
+
+async def test_a_subscription_is_created_without_a_delivery_epoch_and_stays_as_it_is(stores: Stores) -> None:
+    made = await stores.subscriptions.create(OPENING)
+    assert made.delivery_epoch == 0
+    assert [made.next_seq(0), made.next_seq(1)] == [1, 1]
+    assert made == await stores.subscriptions.create(replace(OPENING, start={0: 9, 1: 9}))
+    assert (await stores.subscriptions.open(OPENING)).delivery_epoch == 1
+    with pytest.raises(SubscriptionFilterChangedError):
+        await stores.subscriptions.create(replace(OPENING, filter="type:*", filter_hash=b"12345678"))
+
+
+async def test_a_seek_moves_floors_either_way_and_fences_who_was_there(stores: Stores) -> None:
+    assert await stores.subscriptions.seek(KEY, "log-1", {0: 3}) is None
+    epoch = (await stores.subscriptions.open(OPENING)).delivery_epoch
+    await stores.subscriptions.commit([ack({0: 7, 1: 7}, epoch=epoch)])
+    moved = await stores.subscriptions.seek(KEY, "log-1", {0: 3})
+    assert moved is not None
+    assert (moved.next_seq(0), moved.next_seq(1), moved.delivery_epoch) == (3, 7, epoch + 1)
+    assert moved == await stores.subscriptions.find(KEY)
+    (outcome,) = await stores.subscriptions.commit([ack({1: 9}, epoch=epoch)])
+    assert outcome.status is AckStatus.FENCED
+
+
+async def test_subscriptions_are_paged_by_name_and_by_principal_and_can_be_deleted(stores: Stores) -> None:
+    other = replace(OPENING, key=SubscriptionKey(principal="someone", name="s-0"))
+    for opening in (OPENING, other):
+        await stores.subscriptions.create(opening)
+    assert [name for name, _ in await stores.subscriptions.page("local", after="", limit=9)] == ["s-1"]
+    assert await stores.subscriptions.page("local", after="s-1", limit=9) == []
+    for _ in range(2):
+        await stores.subscriptions.delete(KEY)
+    assert await stores.subscriptions.find(KEY) is None
+    assert await stores.subscriptions.find(other.key) is not None

@@ -1,0 +1,73 @@
+"""The RPCs that manage durable subscriptions: translate, ask, translate back."""
+
+from stateset.sync.v1 import sync_service_pb2
+
+from infra.runtime.grpc.call import Call
+from infra.runtime.grpc.reads import listing
+from infra.runtime.grpc.wire import position_to_wire
+from sync.adapters.wire_requests import creation_from_wire, name_from_wire, seek_from_wire
+from sync.application.management import Managed, Management
+from sync.domain.subscription import SubscriptionKey
+
+
+class ManagementServicer:
+    """The part of `stateset.sync.v1.SyncService` that needs no stream."""
+
+    def __init__(self, management: Management) -> None:
+        self._management = management
+
+    async def CreateSubscription(
+        self, request: sync_service_pb2.CreateSubscriptionRequest, call: Call
+    ) -> sync_service_pb2.CreateSubscriptionResponse:
+        """See the contract."""
+        term, start = creation_from_wire(request)
+        made = await self._management.create(_key(request.name, call), request.filter, term, start)
+        return sync_service_pb2.CreateSubscriptionResponse(subscription=_to_wire(made))
+
+    async def GetSubscription(
+        self, request: sync_service_pb2.GetSubscriptionRequest, call: Call
+    ) -> sync_service_pb2.GetSubscriptionResponse:
+        """See the contract."""
+        found = await self._management.find(_key(request.name, call))
+        return sync_service_pb2.GetSubscriptionResponse(subscription=_to_wire(found))
+
+    async def ListSubscriptions(
+        self, request: sync_service_pb2.ListSubscriptionsRequest, call: Call
+    ) -> sync_service_pb2.ListSubscriptionsResponse:
+        """See the contract."""
+        asked = listing(request, {}, (str,))
+        after = "" if asked.after is None else asked.after[0]
+        found = await self._management.page(call.principal, after=after, limit=asked.size + 1)
+        page = [_to_wire(each) for each in found[: asked.size]]
+        keys, sizes = [(each.name,) for each in page], [each.ByteSize() for each in page]
+        count, token = asked.cut(keys, sizes, more=len(found) > asked.size)
+        return sync_service_pb2.ListSubscriptionsResponse(subscriptions=page[:count], next_page_token=token)
+
+    async def DeleteSubscription(
+        self, request: sync_service_pb2.DeleteSubscriptionRequest, call: Call
+    ) -> sync_service_pb2.DeleteSubscriptionResponse:
+        """See the contract."""
+        await self._management.delete(_key(request.name, call))
+        return sync_service_pb2.DeleteSubscriptionResponse()
+
+    async def SeekSubscription(
+        self, request: sync_service_pb2.SeekSubscriptionRequest, call: Call
+    ) -> sync_service_pb2.SeekSubscriptionResponse:
+        """See the contract."""
+        to = seek_from_wire(request)
+        moved = await self._management.seek(_key(request.name, call), to)
+        return sync_service_pb2.SeekSubscriptionResponse(subscription=_to_wire(moved))
+
+
+def _key(name: str, call: Call) -> SubscriptionKey:
+    return SubscriptionKey(principal=call.principal, name=name_from_wire(name))
+
+
+def _to_wire(managed: Managed) -> sync_service_pb2.Subscription:
+    return sync_service_pb2.Subscription(
+        name=managed.name,
+        filter=managed.filter,
+        floor=position_to_wire(managed.floor),
+        delivery_epoch=managed.delivery_epoch,
+        streams=managed.streams,
+    )
