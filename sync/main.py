@@ -136,7 +136,9 @@ async def _serving(
     fresh = Condition(FRESH)
     draining = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        openings = Openings(ports.source, ring, freshness, ports.subscriptions)
+        openings = Openings(
+            ports.source, ring, freshness, ports.subscriptions, stream_seconds_max=settings.stream_seconds_max
+        )
         streams = Streams(
             openings,
             CatchUp(

@@ -62,6 +62,10 @@ class SyncSettings(Settings):
     streams_max: int = 20_000
     """Streams at once. More admits more subscribers; an idle one costs about 30 KB."""
 
+    stream_seconds_max: float = 900.0
+    """About how long a stream lasts, give or take a tenth, before GoAway sends its reader to open the next one. Less
+    spreads readers over servers sooner, and opens more often."""
+
     subscriptions_max: int = SUBSCRIPTIONS_MAX
     """Durable subscriptions that are kept, for ever. More admit more names; each costs a row, and one per shard."""
 

@@ -2,12 +2,15 @@
 
 from typing import Final
 
+from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
-from infra.runtime.grpc.status import ErrorTable, Refusal, Violation
+from infra.runtime.grpc.call import status_of
+from infra.runtime.grpc.status import COMMON_ERRORS, ErrorTable, Refusal, Violation
 from sync.application.ports import SourceUnavailableError
 from sync.domain.errors import (
     AckRefusedError,
+    CallerSilentError,
     FencedError,
     OrderNotFoundError,
     SubscriptionFilterChangedError,
@@ -29,6 +32,9 @@ ERRORS: Final[ErrorTable] = {
         reason="SUBSCRIPTION_NOT_FOUND",
         message=str(error),
         metadata={"subscription": error.name},
+    ),
+    CallerSilentError: lambda error: Refusal(
+        code=StatusCode.UNAVAILABLE, reason="CALLER_SILENT", message=str(error), retry_after_seconds=0
     ),
     FencedError: lambda error: Refusal(
         code=StatusCode.ABORTED, reason="FENCED", message=str(error), metadata={"subscription": error.name}
@@ -53,3 +59,8 @@ ERRORS: Final[ErrorTable] = {
         code=StatusCode.UNAVAILABLE, reason="LOG_UNAVAILABLE", message=str(error), retry_after_seconds=1
     ),
 }
+
+
+def status_of_end(error: Exception | None) -> Status:
+    """What a stream that ends with the error, or without one, says last: the status of its call."""
+    return Status() if error is None else status_of(error, "Closed", DOMAIN, {**COMMON_ERRORS, **ERRORS})

@@ -12,10 +12,12 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import Field
 from infra.runtime.grpc.wire import embedded, position_to_wire, timestamp_from_wire, timestamp_to_wire
+from sync.adapters.grpc_status import status_of_end
 from sync.adapters.wire_views import view_of
 from sync.domain.fanout import Frame
 from sync.domain.frames import (
     AckResult,
+    Closed,
     ControlFrame,
     GoAway,
     Heartbeat,
@@ -162,7 +164,17 @@ def server_frame_to_wire(frame: ServerFrame) -> bytes:
         return frame.message
     if isinstance(frame, SnapshotOrders):
         return _snapshot_orders(frame)
+    if isinstance(frame, Closed):
+        return _closed(frame)
     return _control_to_wire(frame)
+
+
+def _closed(frame: Closed) -> bytes:
+    closed = stream_pb2.Closed(status=status_of_end(frame.error))
+    if frame.position is not None:
+        closed.position.CopyFrom(position_to_wire(frame.position))
+    wrapped = order_frame_pb2.ServerFrame(closed=closed)
+    return sync_service_pb2.SubscribeResponse(frame=wrapped).SerializeToString()
 
 
 def _snapshot_orders(frame: SnapshotOrders) -> bytes:
@@ -183,7 +195,11 @@ def _opened(frame: Opened) -> order_frame_pb2.ServerFrame:
         delivery_epoch=frame.delivery_epoch,
         heartbeat_interval=_duration(frame.heartbeat_seconds),
         shards=frame.shards,
+        filter=frame.filter,
+        batch_events_max=frame.batch_events_max,
     )
+    if frame.earliest is not None:
+        opened.earliest.CopyFrom(position_to_wire(frame.earliest))
     return order_frame_pb2.ServerFrame(opened=opened)
 
 

@@ -28,6 +28,8 @@ _NAME_CHARACTERS_MAX: Final = 128
 _HEARTBEAT_SECONDS: Final = 5.0
 _HEARTBEAT_SECONDS_MIN: Final = 0.5
 _HEARTBEAT_SECONDS_MAX: Final = 60.0
+_SILENCE_SECONDS_MIN: Final = 0.5
+_SILENCE_SECONDS_MAX: Final = 300.0
 _BATCH_EVENTS: Final = 500
 _BATCH_EVENTS_MAX: Final = 10_000  # beyond that the frame's bytes are the bound anyway
 _POINTS: Final = {
@@ -88,6 +90,7 @@ def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable:
         term=_term(checked.text(message.filter, f"{path}.filter"), checked, f"{path}.filter"),
         credit=_grant(message.credit, checked, f"{path}.credit") if durable else None,
         heartbeat_seconds=_heartbeat_seconds(message, checked, f"{path}.heartbeat_interval"),
+        silence_seconds=_silence_seconds(message, checked, f"{path}.silence_max", durable=durable),
         batch_events_max=min(message.batch_events_max or _BATCH_EVENTS, _BATCH_EVENTS_MAX),
     )
     checked.refuse_unless(
@@ -270,6 +273,19 @@ def _heartbeat_seconds(message: stream_pb2.Open, checked: Checked, path: str) ->
         _HEARTBEAT_SECONDS_MIN <= seconds <= _HEARTBEAT_SECONDS_MAX,
         path,
         f"must be between {_HEARTBEAT_SECONDS_MIN} s and {_HEARTBEAT_SECONDS_MAX:.0f} s",
+    )
+    return seconds
+
+
+def _silence_seconds(message: stream_pb2.Open, checked: Checked, path: str, *, durable: bool) -> float | None:
+    if not message.HasField("silence_max"):
+        return None
+    checked.refuse_unless(durable, path, "only a caller of Subscribe can break its silence")
+    seconds = _seconds(message.silence_max)
+    checked.refuse_unless(
+        _SILENCE_SECONDS_MIN <= seconds <= _SILENCE_SECONDS_MAX,
+        path,
+        f"must be between {_SILENCE_SECONDS_MIN} s and {_SILENCE_SECONDS_MAX:.0f} s",
     )
     return seconds
 

@@ -1,5 +1,6 @@
 """Where a stream starts: what its Open asks for, compared with the log and with what is stored."""
 
+import random
 from contextlib import suppress
 from typing import Final
 
@@ -26,7 +27,16 @@ _SNAPSHOT_SECONDS: Final = 5.0  # that this server may be behind one where a sna
 class Openings:
     """Turns what a caller asks into the terms of its stream, or refuses before anything has changed."""
 
-    def __init__(self, source: EventSource, ring: Ring, freshness: Freshness, subscriptions: Subscriptions) -> None:
+    def __init__(
+        self,
+        source: EventSource,
+        ring: Ring,
+        freshness: Freshness,
+        subscriptions: Subscriptions,
+        *,
+        stream_seconds_max: float,
+    ) -> None:
+        self._stream_seconds_max = stream_seconds_max
         self._source = source
         self._ring = ring
         self._freshness = freshness
@@ -59,6 +69,10 @@ class Openings:
             credit=asked.credit,
             heartbeat_seconds=asked.heartbeat_seconds,
             batch_events_max=asked.batch_events_max,
+            silence_seconds=asked.silence_seconds,
+            stream_seconds=self._stream_seconds_max * random.uniform(0.9, 1.1),  # noqa: S311 - so that streams that came together do not go together
+            earliest=tuple(seq if shard in selection.shards else 0 for shard, seq in enumerate(self._earliest())),
+            filter=asked.filter,
             floors=floors,
             snapshot_after=asked.start.after_order_id if isinstance(asked.start, SnapshotStart) else None,
         )

@@ -12,13 +12,13 @@ from sync.application.beats import Beats
 from sync.application.freshness import Freshness
 from sync.application.lag import LagMeter
 from sync.application.metrics import BEHIND, DELIVERED, STREAMS
-from sync.domain.errors import AckRefusedError
+from sync.domain.errors import AckRefusedError, CallerSilentError, FencedError
 from sync.domain.fanout import Fanout, Frame
-from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, Grant, Phase, PhaseChange
+from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, Closed, Grant, Phase, PhaseChange
 from sync.domain.log import Batch
 from sync.domain.session import ServerFrame, Session, Terms
 from sync.domain.snapshot import Chunk, Wanted
-from sync.domain.subscription import Ack, AckOutcome, SubscriptionKey
+from sync.domain.subscription import Ack, AckOutcome, AckStatus, SubscriptionKey
 
 _UNREAD_SECONDS: Final = 1.0  # a catch-up reader whose batch stays unread that long serves somebody else
 
@@ -49,6 +49,7 @@ class Stream:
         self._beats = beats
         self._alarm = 0.0  # when it rings next; 0 if it does not
         self._error: Exception | None = None
+        self._fenced: FencedError | None = None
         self._counted = self.session.phase
         STREAMS.labels(self._counted).inc()
 
@@ -73,21 +74,29 @@ class Stream:
         STREAMS.labels(self._counted).dec()
 
     async def frames(self) -> AsyncGenerator[ServerFrame, None]:
-        """Frame after frame, from Opened until the session has ended.
+        """Frame after frame, from Opened to Closed.
 
         Raises:
             AckRefusedError: An ack says more than was sent.
+            CallerSilentError: The caller has said nothing for too long.
+            FencedError: Another stream has taken over, or the subscription was moved or deleted.
             PositionError: An ack names another log, or the log cannot be read on from here.
         """
         session = self.session
         while True:
-            if self._error is not None:
-                raise self._error
-            frame = session.next_frame(self._now(), self._freshness.as_of_us)
+            try:
+                frame = session.next_frame(self._now(), self._freshness.as_of_us)
+            except CallerSilentError as error:
+                frame = None
+                self.fail(error)
             self._signal()
+            if self._error is not None or (frame is None and session.ended):
+                error_of_end = self._error or self._fenced
+                yield Closed(error=error_of_end, position=session.reached)
+                if error_of_end is not None:
+                    raise error_of_end
+                return
             if frame is None:
-                if session.ended:
-                    return
                 await self._wait()
             elif isinstance(frame, Frame):
                 if frame.message:
@@ -102,6 +111,7 @@ class Stream:
     async def read_requests(self, requests: AsyncIterator[ClientFrame]) -> None:
         """Hands what the caller says to the session."""
         async for request in requests:
+            self.session.hear(self._now())
             match request:
                 case Grant():
                     self.session.grant(request)
@@ -162,6 +172,9 @@ class Stream:
             self.fail(outcome)
         else:
             self.session.acked(ack_id, outcome)
+            if outcome.status is AckStatus.FENCED and self.key is not None:
+                self._fenced = FencedError(self.key.name)
+                self.session.close()
             self._news.set()
 
     def _signal(self) -> None:

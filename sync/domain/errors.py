@@ -49,6 +49,13 @@ class FencedError(SyncError):
         self.name = name
 
 
+class CallerSilentError(SyncError):
+    """The caller has said nothing for longer than it wanted to."""
+
+    def __init__(self, silence_seconds: float) -> None:
+        super().__init__(f"nothing came from the caller for {silence_seconds:g} s: it is taken for gone")
+
+
 class TooManyStreamsError(SyncError):
     """The server serves as many streams as it may."""
 

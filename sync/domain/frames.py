@@ -72,6 +72,7 @@ class Open:
         shards: Empty for all of them.
         filter: As it was written, beside `term`, its meaning.
         credit: The first grant; none where the transport alone bounds what is in flight.
+        silence_seconds: The caller's longest silence; none if it may be silent for ever.
     """
 
     subscription: str
@@ -82,6 +83,7 @@ class Open:
     credit: Grant | None
     heartbeat_seconds: float
     batch_events_max: int
+    silence_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,9 @@ class Opened:
     delivery_epoch: int
     heartbeat_seconds: float
     shards: tuple[int, ...]
+    filter: str = ""
+    batch_events_max: int = 0
+    earliest: Position | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +194,14 @@ class GoAway:
 
     position: Position | None
     retry_after_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """The stream ends, with an error or without one; everything below the position was sent."""
+
+    error: Exception | None
+    position: Position | None
 
 
 ControlFrame = Opened | Progress | PhaseChange | AckResult | Heartbeat | GoAway | SnapshotBegin | SnapshotEnd | Lag

@@ -7,15 +7,16 @@ progress frame speaks of the place that the frames before it have reached.
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import floor
+from math import floor, inf
 from typing import Final
 
 from infra.kernel.position import Position
-from sync.domain.errors import AckRefusedError, LogHoleError
+from sync.domain.errors import AckRefusedError, CallerSilentError, LogHoleError
 from sync.domain.fanout import FRAME_BYTES_MAX, Fanout, Frame, Selection
 from sync.domain.frames import (
     AckResult,
     AckThrough,
+    Closed,
     ControlFrame,
     GoAway,
     Grant,
@@ -43,7 +44,7 @@ _BEATS_PER_SECOND: Final = (
 _RETRY_AFTER_SECONDS: Final = 0.2  # of a drain: long enough for a supervisor to have started the next process
 CHUNK_ORDERS_MAX: Final = 2_000  # read in one go, some milliseconds; a frame's bytes are mostly the tighter bound
 
-ServerFrame = ControlFrame | Frame | SnapshotOrders
+ServerFrame = ControlFrame | Frame | SnapshotOrders | Closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,10 @@ class Terms:
     Attributes:
         next_seqs: Where it starts, by shard of the log; 0 for a shard that is not read.
         credit: The first grant; none where the transport alone bounds what is in flight.
+        silence_seconds: The caller's longest silence; none if it may be silent for ever.
+        stream_seconds: After so long the stream ends itself with GoAway.
+        earliest: By shard, the first seq that the log keeps.
+        filter: As the caller wrote it.
         floors: By shard, below which everything is done; none where nothing is acknowledged.
         snapshot_after: Orders behind this one come before the events; none if no orders do.
     """
@@ -64,6 +69,10 @@ class Terms:
     credit: Grant | None
     heartbeat_seconds: float
     batch_events_max: int
+    silence_seconds: float | None = None
+    stream_seconds: float = inf
+    earliest: tuple[int, ...] | None = None
+    filter: str = ""
     floors: tuple[int, ...] | None = None
     snapshot_after: str | None = None
 
@@ -91,16 +100,37 @@ class Session:
         self._as_of_us = 0
         self._told: Progress | None = None
         self._closing = self._draining = self._ended = self._silent = False
-        self.due = self._next_beat(now)
+        self._beat_at = self._next_beat(now)
+        self._leave_at = now + terms.stream_seconds
+        self._silent_at = inf
+        self.hear(now)
         opened = Opened(
             position=self.position,
             delivery_epoch=terms.delivery_epoch,
             heartbeat_seconds=terms.heartbeat_seconds,
             shards=self._selection.shards,
+            filter=terms.filter,
+            batch_events_max=terms.batch_events_max,
+            earliest=None if terms.earliest is None else self._position(terms.earliest),
         )
         self._outbox: deque[ControlFrame] = deque((opened, PhaseChange(phase=self._phase)))
         if self._snapshot is not None:
             self._outbox.append(SnapshotBegin(at=self.position, after_order_id=self._snapshot.after))
+
+    @property
+    def due(self) -> float:
+        """When it has something to say by itself."""
+        return min(self._beat_at, self._silent_at, inf if self._draining else self._leave_at)
+
+    def hear(self, now: float) -> None:
+        """The caller has said something."""
+        if self._terms.silence_seconds is not None:
+            self._silent_at = now + self._terms.silence_seconds
+
+    @property
+    def reached(self) -> Position | None:
+        """Where a reader that comes back goes on; none within a snapshot, which is resumed by its own place."""
+        return None if self._snapshot else self.position
 
     @property
     def position(self) -> Position:
@@ -239,11 +269,17 @@ class Session:
 
         A `Frame` without a message says nothing: the stream has passed events that did not match, and wants to be
         asked again once others have had their turn.
+
+        Raises:
+            CallerSilentError: The caller has said nothing for too long.
         """
+        if now >= self._silent_at and self._terms.silence_seconds is not None:
+            raise CallerSilentError(self._terms.silence_seconds)
+        self._draining |= now >= self._leave_at
         if not self._outbox:
             if (self._closing or self._draining) and not self._ended:
                 self._try_to_end()
-            elif now >= self.due and not self._ended:
+            elif now >= self._beat_at and not self._ended:
                 self._beat(now, as_of_us)
         if self._outbox:
             return self._outbox.popleft()
@@ -338,7 +374,7 @@ class Session:
 
         A message costs the server as much as all that is done to make it, and ten thousand streams as many.
         """
-        self.due = self._next_beat(now)
+        self._beat_at = self._next_beat(now)
         progress = None if self._snapshot is not None else self._progress(as_of_us)
         if progress is not None and progress != self._told:
             self._tell(progress)
@@ -376,8 +412,7 @@ class Session:
             return
         self._ended = True
         if self._draining and not self._closing:
-            reached = None if self._snapshot else self.position
-            self._outbox.append(GoAway(position=reached, retry_after_seconds=_RETRY_AFTER_SECONDS))
+            self._outbox.append(GoAway(position=self.reached, retry_after_seconds=_RETRY_AFTER_SECONDS))
 
     def _position(self, next_seqs: tuple[int, ...]) -> Position:
         return Position(log_epoch=self._terms.log_epoch, next_seq=next_seqs, filter_hash=self._selection.filter_hash)

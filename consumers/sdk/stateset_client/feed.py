@@ -20,7 +20,7 @@ from stateset_client.inbox import Inbox
 from stateset_client.retry import Backoff, may_retry
 from stateset_client.snapshot import SnapshotReader
 
-_SILENCES_MAX: Final = 3  # heartbeats in a row that may be missing before the peer counts as dead
+SILENCES_MAX: Final = 3  # heartbeats in a row that may be missing before the peer counts as dead
 _STATUS_LOST: Final = "Internal error from Core"  # the library's text; no server's
 _OPENED_SECONDS: Final = 10.0  # a server that is reading its log in may be slow to say Opened, not slower than this
 
@@ -114,7 +114,7 @@ class Feed:
             spec.start.position.CopyFrom(self._cursor.position)
         if self._two_way:
             spec.credit.CopyFrom(self.window.opening())
-        self._silence_seconds = max(_OPENED_SECONDS, _SILENCES_MAX * self._limits.heartbeat_seconds)
+        self._silence_seconds = max(_OPENED_SECONDS, SILENCES_MAX * self._limits.heartbeat_seconds)
         return spec
 
     async def _write_frames(self, link: Link) -> None:
@@ -159,7 +159,7 @@ class Feed:
     def _on_opened(self, opened: stream.Opened, _size_bytes: int) -> None:
         self._delivery_epoch = opened.delivery_epoch
         if opened.HasField("heartbeat_interval"):
-            self._silence_seconds = _SILENCES_MAX * opened.heartbeat_interval.ToMicroseconds() / 1e6
+            self._silence_seconds = SILENCES_MAX * opened.heartbeat_interval.ToMicroseconds() / 1e6
         if self._cursor is not None:
             self._cursor.check_reopened(opened.position)
             return
@@ -218,6 +218,9 @@ class Feed:
     def _on_go_away(self, go_away: stream.GoAway, _size_bytes: int) -> None:
         self._told_seconds = go_away.retry_after.ToMicroseconds() / 1e6
 
+    def _on_closed(self, _closed: stream.Closed, _size_bytes: int) -> None:
+        """The call's own status says the same."""
+
     def _on_lag(self, lag: stream.Lag, _size_bytes: int) -> None:
         self.lag = lag
 
@@ -238,6 +241,7 @@ _RECEIVERS: Final[Mapping[str, Callable[[Feed, Any, int], None]]] = {
     "heartbeat": Feed._on_sign_of_life,  # noqa: SLF001 - as above
     "go_away": Feed._on_go_away,  # noqa: SLF001 - as above
     "phase_change": Feed._on_sign_of_life,  # noqa: SLF001 - as above
+    "closed": Feed._on_closed,  # noqa: SLF001 - as above
     "lag": Feed._on_lag,  # noqa: SLF001 - as above
     "snapshot_begin": Feed._on_snapshot_begin,  # noqa: SLF001 - as above
     "snapshot_orders": Feed._on_snapshot_orders,  # noqa: SLF001 - as above

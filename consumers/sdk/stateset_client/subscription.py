@@ -22,7 +22,7 @@ from stateset.stream.v1.stream_pb2 import (
 from stateset_client.batch import AckResult, Batch, Opening, Progress, StreamLimits
 from stateset_client.channel import open_stream_channel
 from stateset_client.endpoint import SYNC, Link, Source
-from stateset_client.feed import Feed
+from stateset_client.feed import SILENCES_MAX, Feed
 from stateset_client.inbox import Arrivals
 from stateset_client.snapshot import SnapshotPart
 
@@ -191,6 +191,7 @@ class Subscription(EventStream):
     ) -> None:
         super().__init__(address, start=start, shards=shards, filter=filter, limits=limits, source=source)
         self._spec.subscription = name
+        self._spec.silence_max.CopyFrom(_duration(SILENCES_MAX * self._limits.heartbeat_seconds))
 
     async def ack(self, through: Position, *, timeout_seconds: float = 10.0) -> AckResult:
         """Says that everything below `through` is done, and waits until the server has made that durable.

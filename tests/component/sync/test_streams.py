@@ -182,6 +182,8 @@ async def test_a_drain_ends_every_stream_with_go_away_at_its_position_and_an_ok(
     async def see_it_end(stream: Stream) -> None:
         go_away = await stream.until("go_away")
         assert stream.next_seqs == dict(enumerate(go_away.position.next_seq))
+        closed = await stream.until("closed")
+        assert (closed.status.code, closed.position) == (0, go_away.position)
         assert await stream.next() is None
         assert await stream.call.code() == StatusCode.OK
 

@@ -63,7 +63,7 @@ def test_a_stream_opens_then_catches_up_then_is_live() -> None:
     bench = Bench()
     bench.publish(3)
     opened, catching_up, events, live, progress = bench.read(as_of_us=9)
-    assert Opened(position=at(1), delivery_epoch=7, heartbeat_seconds=5, shards=(0,)) == opened
+    assert Opened(position=at(1), delivery_epoch=7, heartbeat_seconds=5, shards=(0,), batch_events_max=500) == opened
     assert PhaseChange(phase=Phase.CATCHING_UP) == catching_up
     assert isinstance(events, Frame)
     assert PhaseChange(phase=Phase.LIVE) == live

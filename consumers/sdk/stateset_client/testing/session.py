@@ -105,9 +105,12 @@ class Session:
             except TimeoutError:
                 if not self._fake.mute:
                     yield ServerFrame(heartbeat=stream.Heartbeat())
+        position = self._fake.position(self.next_seq)
         if self._refusal is not None:
+            yield ServerFrame(closed=stream.Closed(status=self._refusal.status(), position=position))
             raise self._refusal
-        yield ServerFrame(go_away=stream.GoAway(position=self._fake.position(self.next_seq)))
+        yield ServerFrame(go_away=stream.GoAway(position=position))
+        yield ServerFrame(closed=stream.Closed(position=position))
 
     async def _snapshot(self) -> AsyncIterator[ServerFrame]:
         """The orders, as credit comes."""
@@ -173,10 +176,13 @@ class Refusal(Exception):  # noqa: N818 - a status to end a stream with
 
     def details(self) -> bytes:
         """The rich status of the wire."""
+        return self.status().SerializeToString()
+
+    def status(self) -> status_pb2.Status:
+        """The rich status."""
         detail = AnyMessage()
         detail.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain="sync.stateset.dev"))
-        status = status_pb2.Status(code=self.code.value[0], message=str(self), details=[detail])
-        return status.SerializeToString()
+        return status_pb2.Status(code=self.code.value[0], message=str(self), details=[detail])
 
 
 def now() -> Timestamp:
