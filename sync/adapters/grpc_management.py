@@ -1,20 +1,37 @@
 """The RPCs that manage durable subscriptions: translate, ask, translate back."""
 
+from collections.abc import AsyncIterator
+
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import listing
-from infra.runtime.grpc.wire import position_to_wire
+from infra.runtime.grpc.status import InvalidRequestError, Violation
+from infra.runtime.grpc.wire import position_from_wire, position_to_wire
 from sync.adapters.wire_requests import creation_from_wire, name_from_wire, seek_from_wire
+from sync.application.floors import Checkpoint, Floors
 from sync.application.management import Managed, Management
-from sync.domain.subscription import SubscriptionKey
+from sync.domain.subscription import AckStatus, SubscriptionKey
 
 
 class ManagementServicer:
     """The part of `stateset.sync.v1.SyncService` that needs no stream."""
 
-    def __init__(self, management: Management) -> None:
+    def __init__(self, management: Management, floors: Floors) -> None:
         self._management = management
+        self._floors = floors
+
+    async def PutCheckpoints(
+        self, requests: AsyncIterator[sync_service_pb2.PutCheckpointsRequest], call: Call
+    ) -> sync_service_pb2.PutCheckpointsResponse:
+        """See the contract."""
+        summary = await self._floors.put(_checkpoint(request, call) async for request in requests)
+        return sync_service_pb2.PutCheckpointsResponse(
+            committed=summary.counts[AckStatus.COMMITTED],
+            already=summary.counts[AckStatus.ALREADY],
+            fenced=summary.counts[AckStatus.FENCED],
+            fenced_names=summary.fenced_names,
+        )
 
     async def CreateSubscription(
         self, request: sync_service_pb2.CreateSubscriptionRequest, call: Call
@@ -57,6 +74,16 @@ class ManagementServicer:
         to = seek_from_wire(request)
         moved = await self._management.seek(_key(request.name, call), to)
         return sync_service_pb2.SeekSubscriptionResponse(subscription=_to_wire(moved))
+
+
+def _checkpoint(request: sync_service_pb2.PutCheckpointsRequest, call: Call) -> Checkpoint:
+    if not request.HasField("through"):
+        raise InvalidRequestError([Violation("through", "must be set")])
+    return Checkpoint(
+        key=_key(request.name, call),
+        delivery_epoch=request.delivery_epoch,
+        through=position_from_wire(request.through),
+    )
 
 
 def _key(name: str, call: Call) -> SubscriptionKey:

@@ -42,7 +42,7 @@ class SyncServicer(ManagementServicer):
         *,
         shards: int,
     ) -> None:
-        super().__init__(management)
+        super().__init__(management, floors)
         self._streams = streams
         self._floors = floors
         self._queries = queries

@@ -8,6 +8,7 @@ from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import EVERYTHING, FilterError, Term, fields_of, parse
+from infra.kernel.position import Position
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_from_wire, position_of_token, timestamp_from_wire
 from sync.adapters.wire import EVENT_FIELDS

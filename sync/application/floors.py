@@ -1,13 +1,36 @@
 """Durable floors that are moved from outside a stream."""
 
 import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
 
-from infra.kernel.position import Position, check_log
+from infra.kernel.position import Position, check_log, check_start
 from sync.application.acks import Acks
 from sync.application.freshness import Freshness
 from sync.domain.errors import AckRefusedError
 from sync.domain.ring import Ring
 from sync.domain.subscription import Ack, AckOutcome, AckStatus, SubscriptionKey
+
+_FENCED_NAMES_MAX: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Everything below `through` is done, says who was given the delivery epoch."""
+
+    key: SubscriptionKey
+    delivery_epoch: int
+    through: Position
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of a caller's checkpoints, by status, and which subscriptions were fenced."""
+
+    counts: Counter[AckStatus] = field(default_factory=Counter)
+    fenced_names: list[str] = field(default_factory=list)
 
 
 class Floors:
@@ -45,3 +68,51 @@ class Floors:
         outcome = await answered
         nowhere = Position(log_epoch=ours.log_epoch, next_seq=(0,) * len(ours.next_seq))
         return outcome.status, nowhere.moved(outcome.floors)
+
+    async def put(self, checkpoints: AsyncIterator[Checkpoint]) -> Summary:
+        """Takes a caller's checkpoints as they come, and answers once all of them are durable.
+
+        Reads on only as the database keeps up. Earlier ones may be durable though a later one is refused.
+
+        Raises:
+            PositionError: One of them is of another log, or ahead of this one.
+        """
+        summary, waiting = Summary(), 0
+        done = asyncio.Event()
+        failed: list[Exception] = []
+
+        def answered(key: SubscriptionKey, outcome: AckOutcome | Exception) -> None:
+            nonlocal waiting
+            waiting -= 1
+            if isinstance(outcome, Exception):
+                failed.append(outcome)
+            else:
+                _count(summary, key.name, outcome.status)
+            done.set()
+
+        async for checkpoint in checkpoints:
+            ack = self._ack(checkpoint)
+            waiting += 1
+            await self._acks.submit(ack, lambda outcome, key=checkpoint.key: answered(key, outcome))  # type: ignore[misc]  # bound early
+        while waiting:
+            done.clear()
+            await done.wait()
+        if failed:
+            raise failed[0]
+        return summary
+
+    def _ack(self, checkpoint: Checkpoint) -> Ack:
+        here, through = self._freshness.position, checkpoint.through
+        check_log(through, here.log_epoch, len(here.next_seq))
+        moves = {shard: seq for shard, seq in enumerate(through.next_seq) if seq}
+        head = self._freshness.head
+        heads = here.next_seq if head is None else tuple(map(max, head.next_seq, here.next_seq))
+        check_start(through, (0,) * len(heads), heads, tuple(moves))
+        return Ack(key=checkpoint.key, ack_id="", delivery_epoch=checkpoint.delivery_epoch, through=moves)
+
+
+def _count(summary: Summary, name: str, status: AckStatus) -> None:
+    summary.counts[status] += 1
+    names = summary.fenced_names
+    if status is AckStatus.FENCED and name not in names and len(names) < _FENCED_NAMES_MAX:
+        names.append(name)

@@ -12,7 +12,7 @@ from stateset.sync.v1 import sync_service_pb2
 from infra.kernel.position import Position
 from infra.runtime.grpc.wire import token_of
 from sync.adapters.wire import server_frame_to_wire
-from sync.application.stream import ServerFrame
+from sync.domain.session import ServerFrame
 from sync.gateway.json_text import json_bytes
 
 BATCH_EVENTS: Final = 100  # in a frame, unless asked otherwise: JSON of more would keep the loop for too long

@@ -1,0 +1,77 @@
+"""Checkpoints of many subscriptions in one call, over real gRPC."""
+
+from collections.abc import Iterator, Sequence
+
+import grpc.aio
+import pytest
+from grpc import StatusCode
+from stateset.common.v1 import position_pb2
+from stateset.stream.v1 import stream_pb2
+from stateset.sync.v1 import sync_service_pb2 as sync
+
+from infra.runtime.grpc.wire import position_to_wire
+from tests.harness.sync_client import PLENTY, Client, open_server, refusal_of
+from tests.harness.sync_log import LogMaker
+from tests.harness.sync_waiting import eventually
+
+
+async def opened(client: Client, name: str) -> int:
+    """Opens the subscription; its delivery epoch."""
+    stream = await client.subscribe(stream_pb2.Open(subscription=name, credit=PLENTY))
+    return int((await stream.until("opened")).delivery_epoch)
+
+
+async def put(client: Client, checkpoints: Sequence[sync.PutCheckpointsRequest]) -> sync.PutCheckpointsResponse:
+    def said() -> Iterator[sync.PutCheckpointsRequest]:
+        yield from checkpoints
+
+    reply: sync.PutCheckpointsResponse = await client.stub.PutCheckpoints(said(), timeout=20)
+    return reply
+
+
+async def floor_of(client: Client, name: str) -> list[int]:
+    found = await client.stub.GetSubscription(sync.GetSubscriptionRequest(name=name))
+    return list(found.subscription.floor.next_seq)
+
+
+def checkpoint(name: str, epoch: int, through: position_pb2.Position) -> sync.PutCheckpointsRequest:
+    return sync.PutCheckpointsRequest(name=name, delivery_epoch=epoch, through=through)
+
+
+async def test_checkpoints_of_many_subscriptions_are_durable_when_the_call_returns() -> None:
+    log = LogMaker()
+    log.groups(30)
+    end = position_to_wire(log.position)
+    async with open_server(log.source) as client:
+        await eventually(lambda: log.source.confirmed == log.position)
+        names = [f"s-{number}" for number in range(5)]
+        epochs = {name: await opened(client, name) for name in names}
+        await opened(client, "s-0")  # supersedes the first opening
+        one = position_pb2.Position(log_epoch=log.log_epoch, next_seq=[0, 2, 0])
+        said = [checkpoint(name, epochs[name], each) for name in names for each in (one, end, end)]
+        reply = await put(client, said)
+        assert (reply.committed, reply.already, reply.fenced) == (8, 4, 3)
+        assert list(reply.fenced_names) == ["s-0"]
+        assert await floor_of(client, "s-0") == [1, 1, 1]
+        assert await floor_of(client, "s-4") == list(end.next_seq)
+        assert (await put(client, [])).committed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "log_epoch", "next_seq", "code", "reason"),
+    [
+        ("s", "another", [1, 1, 1], StatusCode.FAILED_PRECONDITION, "LOG_EPOCH_CHANGED"),
+        ("s", "", [1, 1], StatusCode.INVALID_ARGUMENT, "POSITION_MALFORMED"),
+        ("s", "", [99, 1, 1], StatusCode.FAILED_PRECONDITION, "POSITION_AHEAD"),
+        ("", "", [1, 1, 1], StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    ],
+)
+async def test_a_checkpoint_that_no_state_could_make_right_ends_the_call(
+    name: str, log_epoch: str, next_seq: list[int], code: StatusCode, reason: str
+) -> None:
+    log = LogMaker()
+    through = position_pb2.Position(log_epoch=log_epoch or log.log_epoch, next_seq=next_seq)
+    async with open_server(log.source) as client:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await put(client, [checkpoint(name, 1, through)])
+        assert refusal_of(raised.value)[:2] == (code, reason)
