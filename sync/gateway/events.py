@@ -20,7 +20,7 @@ from sync.application.subscribe import Streams
 from sync.domain.frames import ClientFrame, Close, Open
 from sync.gateway.binding import bound
 from sync.gateway.errors import RequestRefusedError, json_of_status, status_of
-from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line
+from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line, tokened
 from sync.gateway.json_text import json_bytes
 from sync.gateway.openapi import query_parameters
 from sync.gateway.requests import query_of
@@ -88,7 +88,8 @@ class Events:
         elif start:
             message.start.position.CopyFrom(position_to_wire(position_of_token(start)))
         # The connection alone bounds what is in flight: there is nobody to ask for credit.
-        return replace(open_from_wire(message, path=_PATH, shards=self._shards, durable=True), credit=None)
+        asked = open_from_wire(message, path=_PATH, shards=self._shards, durable=True)
+        return replace(tokened(asked, _PATH), credit=None)
 
 
 _LINE: Final = {"type": "object", "properties": {"token": {"type": "string"}, "frame": {"type": "object"}}}

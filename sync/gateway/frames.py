@@ -10,8 +10,10 @@ from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.position import Position
+from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import token_of
 from sync.adapters.wire import server_frame_to_wire
+from sync.domain.frames import Open, SnapshotStart
 from sync.domain.session import ServerFrame
 from sync.gateway.json_text import json_bytes
 
@@ -20,6 +22,17 @@ _KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
 
 Form = Callable[[order_frame_pb2.ServerFrame, str, bytes], bytes]
 """Makes the text of a frame: from the frame, the token of the place behind it, and the frame's JSON."""
+
+
+def tokened(asked: Open, path: str) -> Open:
+    """The Open of a stream whose frames carry tokens.
+
+    Raises:
+        InvalidRequestError: It starts with a snapshot, of which a token cannot name the middle.
+    """
+    if isinstance(asked.start, SnapshotStart):
+        raise InvalidRequestError([Violation(f"{path}.start.snapshot", "is served over gRPC only")])
+    return asked
 
 
 class Texts:

@@ -20,7 +20,7 @@ from sync.domain.frames import GoAway
 from sync.gateway.binding import json_of, parsed
 from sync.gateway.errors import RequestRefusedError, json_of_status, refused, status_of
 from sync.gateway.events import STALLED_SECONDS
-from sync.gateway.frames import BATCH_EVENTS, Texts, as_message
+from sync.gateway.frames import BATCH_EVENTS, Texts, as_message, tokened
 from sync.gateway.json_text import json_bytes
 from sync.gateway.requests import is_own
 
@@ -28,6 +28,7 @@ from sync.gateway.requests import is_own
 _DONE: Final = 1000
 _REFUSED: Final = 1008
 _RESTARTS: Final = 1012
+_PATH: Final = "frame.open"
 _PARTS: Final = {"frame", "token"}
 
 
@@ -49,8 +50,10 @@ class Socket:
         await socket.accept()
         try:
             code = await self._stream(socket)
-        except (WebSocketDisconnect, TimeoutError):
-            socket.state.abort()  # gone, or stalled; nothing that waits to be written will be read
+        except WebSocketDisconnect:
+            return  # gone, and its connection with it
+        except TimeoutError:
+            socket.state.abort()  # stalled; nothing that waits to be written will be read
         except Exception as error:  # noqa: BLE001 - every failure is told
             await _send(socket, b'{"error":%b}' % json_bytes(json_of_status(status_of(error))))
             await socket.close(_REFUSED)
@@ -62,7 +65,7 @@ class Socket:
         first = await first_of(requests)
         opening = first.frame.open
         opening.batch_events_max = opening.batch_events_max or BATCH_EVENTS
-        asked = open_from_wire(opening, path="frame.open", shards=self._shards, durable=True)
+        asked = tokened(open_from_wire(opening, path=_PATH, shards=self._shards, durable=True), _PATH)
         code = _DONE
         async with (
             self._streams.open(asked, LOCAL, client_frames(requests)) as stream,

@@ -206,6 +206,22 @@ GOLDEN = [
         {"orders": [{"orderId": "g-2"}]},
     ),
     Golden(
+        f"{SYNC}.CreateSubscription",
+        "POST /v1/subscriptions",
+        {"subscription": {"name": "golden-2"}},
+        {"name": "golden-2", "start": {"point": "START_POINT_LATEST"}},
+    ),
+    Golden(f"{SYNC}.GetSubscription", "GET /v1/subscriptions/golden-2", {"subscription": {"name": "golden-2"}}),
+    Golden(f"{SYNC}.ListSubscriptions", "GET /v1/subscriptions", {}),
+    Golden(
+        f"{SYNC}.SeekSubscription",
+        "POST /v1/subscriptions/golden-2:seek",
+        {"subscription": {"name": "golden-2", "deliveryEpoch": "1"}},
+        {"to": {"point": "START_POINT_EARLIEST"}},
+    ),
+    Golden(f"{SYNC}.GetLag", "GET /v1/subscriptions/golden-2/lag", {"lag": {"boundBy": "LAG_BOUND_ABSENT"}}),
+    Golden(f"{SYNC}.DeleteSubscription", "DELETE /v1/subscriptions/golden-2", {}),
+    Golden(
         f"{SYNC}.AckSubscription",
         "POST /v1/subscriptions/golden:ack",
         {"status": "ACK_STATUS_FENCED"},
@@ -235,6 +251,13 @@ GOLDEN = [
         {"funnel": {"placed": "3"}},
     ),
     Golden(f"{ANALYTICS}.GetDigest", "GET /v1/analytics/digest?POSITION", {"digest": {}}),
+    # Last, as what follows would be read at its position.
+    Golden(
+        f"{LOG}.ResolveTime",
+        "POST /v1/log:resolveTime",
+        {"position": {"nextSeq": ["1", "1", "1"]}},
+        {"time": "2000-01-01T00:00:00Z"},
+    ),
 ]
 
 

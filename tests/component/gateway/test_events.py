@@ -171,7 +171,7 @@ async def test_a_drain_says_goodbye_and_when_to_come_back() -> None:
             events = server_sent(http)
             await until(events, "progress")
         kinds = [event.kind async for event in events]
-    assert kinds[-2:] == ["retry", "go_away"]
+    assert kinds[-3:] == ["retry", "go_away", "closed"]
 
 
 async def test_a_reader_that_has_gone_leaves_nothing_behind() -> None:

@@ -127,6 +127,13 @@ async def test_pages_of_others_are_refused_and_unknown_paths_too() -> None:
             await hear(socket, "opened")
 
 
+async def test_a_snapshot_is_refused_as_no_token_could_name_its_middle() -> None:
+    async with streaming(LogMaker()) as http, socket_of(http) as socket:
+        await say(socket, open={"start": {"snapshot": {}}})
+        answer = json.loads(await socket.recv())
+    assert "frame.open.start.snapshot" in json.dumps(answer["error"])
+
+
 async def test_a_drain_says_goodbye() -> None:
     log = LogMaker()
     async with open_server(log.source) as client:
@@ -136,6 +143,7 @@ async def test_a_drain_says_goodbye() -> None:
         await say(socket, open=ALL)
         await hear(socket, "progress")
     await hear(socket, "goAway")
+    await hear(socket, "closed")
     with pytest.raises(ConnectionClosed) as closed:
         await socket.recv()
     assert closed.value.rcvd is not None
