@@ -154,7 +154,7 @@ async def test_a_time_is_a_position_in_the_log(service: OrderService) -> None:
     await service.place(1, order_id="o-1")
     head = await service.log.GetLogHead(log_service_pb2.GetLogHeadRequest())
     async with open_channel(service.address) as channel:
-        source = OrderSource(channel)
+        source = OrderSource(channel, name="sync-read-model")
         assert (await source.position_at(0)).next_seq == (1, 1, 1)
         now_us = timestamp_from_wire(head.read_time)
         assert list((await source.position_at(now_us + 1)).next_seq) == [shard.next_seq for shard in head.shards]
