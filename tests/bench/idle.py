@@ -70,13 +70,19 @@ def _measured(server: Server, streams: int, rounds: int) -> tuple[list[float], i
         return [_cpu_share(server, crowd) for _ in range(rounds)], resident_bytes(server.pid)
 
 
-def _template(address: str) -> CallTemplate:
+def opening_request(heartbeat_seconds: float) -> bytes:
+    """The first message of a stream that will be idle."""
     opening = stream_pb2.Open(
         start=stream_pb2.Start(point=stream_pb2.START_POINT_LATEST),
         credit=stream_pb2.Credit(events=10_000, bytes=8 << 20),
     )
-    request = sync_service_pb2.SubscribeRequest(frame=stream_pb2.ClientFrame(open=opening))
-    return CallTemplate(address, SUBSCRIBE, request.SerializeToString(), deadline_seconds=None, more_to_say=True)
+    opening.heartbeat_interval.FromMilliseconds(round(1_000 * heartbeat_seconds))
+    return sync_service_pb2.SubscribeRequest(frame=stream_pb2.ClientFrame(open=opening)).SerializeToString()
+
+
+def _template(address: str) -> CallTemplate:
+    request = opening_request(_HEARTBEAT_SECONDS)
+    return CallTemplate(address, SUBSCRIBE, request, deadline_seconds=None, more_to_say=True)
 
 
 def _await_open(crowd: Crowd) -> None:

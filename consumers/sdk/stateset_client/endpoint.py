@@ -14,9 +14,10 @@ Arrival = tuple[int, ServerFrame]  # the size of the message in bytes, and what 
 
 
 class Link:
-    """One stream that is open: frames in, and frames out where the method takes them."""
+    """One stream that is open, on a channel of its own: frames in, and frames out where the method takes them."""
 
-    def __init__(self, call: Any, wrap: Callable[[ClientFrame], object]) -> None:  # noqa: ANN401 - gRPC's two kinds of call share no base
+    def __init__(self, channel: grpc.aio.Channel, call: Any, wrap: Callable[[ClientFrame], object]) -> None:  # noqa: ANN401 - gRPC's two kinds of call share no base
+        self._channel = channel
         self._call = call
         self._wrap = wrap
 
@@ -38,9 +39,13 @@ class Link:
         """
         await self._call.write(self._wrap(frame))
 
-    def cancel(self) -> None:
-        """Ends the stream from this side, if it has not ended."""
+    async def close(self) -> None:
+        """Ends the stream from this side, if it has not ended, and its connection.
+
+        A link that has fallen silent may be dead, and the next stream would be opened into the same silence.
+        """
         self._call.cancel()
+        await self._channel.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +64,14 @@ class Source:
         method = channel.unary_stream(
             self.stream_path, request_serializer=_encode, response_deserializer=_measured(self.stream_reply)
         )
-        return Link(method(self.stream_request(spec)), lambda frame: frame)
+        return Link(channel, method(self.stream_request(spec)), lambda frame: frame)
 
     def subscribe(self, channel: grpc.aio.Channel) -> Link:
         """Opens the stream with credit and acks; the first frame written must be the Open."""
         method = channel.stream_stream(
             self.subscribe_path, request_serializer=_encode, response_deserializer=_measured(self.subscribe_reply)
         )
-        return Link(method(), self.subscribe_request)
+        return Link(channel, method(), self.subscribe_request)
 
 
 def _encode(message: Any) -> bytes:  # noqa: ANN401 - a request of either service

@@ -103,7 +103,7 @@ class Feed:
                 writer.cancel()
             return end
         finally:
-            link.cancel()
+            await link.close()
 
     def _open(self) -> stream.Open:
         spec = stream.Open()

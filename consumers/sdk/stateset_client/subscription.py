@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
 
-import grpc.aio
 from google.protobuf.duration_pb2 import Duration
 from stateset.common.v1.position_pb2 import Position
 from stateset.stream.v1.stream_pb2 import (
@@ -82,8 +81,7 @@ class EventStream:
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        channel = await self._closing.enter_async_context(open_stream_channel(self._address))
-        self._feed = Feed(lambda spec: self._connect(channel, spec), self._spec, self._limits, two_way=self._two_way)
+        self._feed = Feed(self._connect, self._spec, self._limits, two_way=self._two_way)
         # Its errors travel by the inbox, never as the task's own: a TaskGroup here would cancel the user's body.
         task = asyncio.create_task(self._feed.run(), name=f"read-{self._address}")
         self._closing.push_async_callback(_cancel, task)
@@ -148,8 +146,8 @@ class EventStream:
         self.progress = arrivals.progress or self.progress
         return arrivals
 
-    def _connect(self, channel: grpc.aio.Channel, spec: Open) -> Link:
-        return self._source.stream(channel, spec)
+    def _connect(self, spec: Open) -> Link:
+        return self._source.stream(open_stream_channel(self._address), spec)
 
     def _running(self) -> Feed:
         if self._feed is None:
@@ -202,9 +200,9 @@ class Subscription(EventStream):
         """
         return await self._running().acks.ack(through, timeout_seconds)
 
-    def _connect(self, channel: grpc.aio.Channel, spec: Open) -> Link:
+    def _connect(self, spec: Open) -> Link:
         del spec  # the first frame carries it
-        return self._source.subscribe(channel)
+        return self._source.subscribe(open_stream_channel(self._address))
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

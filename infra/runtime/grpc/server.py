@@ -28,8 +28,9 @@ OPTIONS: Final = (
     ("grpc.max_send_message_length", FRAME_BYTES_MAX),
     ("grpc.max_metadata_size", 8192),
     ("grpc.absolute_max_metadata_size", 8192),
-    ("grpc.keepalive_time_ms", 10_000),  # with the next: a peer that is gone is noticed within 15 s
+    ("grpc.keepalive_time_ms", 10_000),  # with the next two, a peer that is dead is known within 15 s
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # a minute otherwise, whatever the line above says
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 9_000),
     ("grpc.max_connection_idle_ms", 300_000),

@@ -26,7 +26,7 @@ class EndingLink:
     async def write(self, frame: stream.ClientFrame) -> None:
         raise asyncio.InvalidStateError(frame)
 
-    def cancel(self) -> None:
+    async def close(self) -> None:
         pass
 
 
