@@ -33,6 +33,7 @@ _SILENCE_SECONDS_MIN: Final = 0.5
 _SILENCE_SECONDS_MAX: Final = 300.0
 _BATCH_EVENTS: Final = 500
 _BATCH_EVENTS_MAX: Final = 10_000  # beyond that the frame's bytes are the bound anyway
+_CHECKPOINT_EPOCH_MAX: Final = 2**62  # room for more openings than there will ever be
 _POINTS: Final = {
     stream_pb2.START_POINT_EARLIEST: StartPoint.EARLIEST,
     stream_pb2.START_POINT_LATEST: StartPoint.LATEST,
@@ -93,11 +94,15 @@ def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable:
         heartbeat_seconds=_heartbeat_seconds(message, checked, f"{path}.heartbeat_interval"),
         silence_seconds=_silence_seconds(message, checked, f"{path}.silence_max", durable=durable),
         batch_events_max=min(message.batch_events_max or _BATCH_EVENTS, _BATCH_EVENTS_MAX),
+        checkpoint_epoch=message.checkpoint_epoch,
     )
     checked.refuse_unless(
         not isinstance(asked.start, SnapshotStart) or "type" not in fields_of(asked.term),
         f"{path}.filter",
         "must not speak of type: the orders of a snapshot have none",
+    )
+    checked.refuse_unless(
+        0 <= message.checkpoint_epoch <= _CHECKPOINT_EPOCH_MAX, f"{path}.checkpoint_epoch", "must be 0 to 2^62"
     )
     checked.refuse_unless(message.batch_events_max >= 0, f"{path}.batch_events_max", "must not be negative")
     checked.done()

@@ -100,6 +100,7 @@ class Openings:
             filter=asked.filter,
             filter_hash=selection.filter_hash,
             start={shard: start[shard] for shard in selection.shards},
+            checkpoint_epoch=asked.checkpoint_epoch,
         )
 
     async def _start(self, start: Start, selection: Selection, stored: Subscription | None) -> tuple[int, ...]:

@@ -73,6 +73,7 @@ class Open:
         filter: As it was written, beside `term`, its meaning.
         credit: The first grant; none where the transport alone bounds what is in flight.
         silence_seconds: The caller's longest silence; none if it may be silent for ever.
+        checkpoint_epoch: Delivery epoch of the caller's own checkpoint; 0 if it has none.
     """
 
     subscription: str
@@ -84,6 +85,7 @@ class Open:
     heartbeat_seconds: float
     batch_events_max: int
     silence_seconds: float | None = None
+    checkpoint_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,13 +49,17 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """A stream that opens a subscription: its filter, and where the shards start that have no floor yet."""
+    """A stream that opens a subscription: its filter, and where the shards start that have no floor yet.
+
+    The new epoch is above `checkpoint_epoch`, too: what is stored here may be younger than the caller's checkpoint.
+    """
 
     key: SubscriptionKey
     log_epoch: str
     filter: str
     filter_hash: bytes
     start: Mapping[int, int]
+    checkpoint_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ def opened(stored: Subscription | None, opening: Opening) -> Subscription:
         stored = replace(blank(opening), delivery_epoch=stored.delivery_epoch)
     elif stored.filter_hash != opening.filter_hash:
         raise SubscriptionFilterChangedError(opening.key.name, stored.filter, opening.filter)
-    epoch = stored.delivery_epoch + 1
+    epoch = max(stored.delivery_epoch, opening.checkpoint_epoch) + 1
     taken = {
         shard: Floor(next_seq=stored.next_seq(shard) or start, delivery_epoch=epoch)
         for shard, start in opening.start.items()

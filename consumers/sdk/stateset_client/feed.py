@@ -114,6 +114,7 @@ class Feed:
             spec.start.position.CopyFrom(self._cursor.position)
         if self._two_way:
             spec.credit.CopyFrom(self.window.opening())
+            spec.checkpoint_epoch = max(spec.checkpoint_epoch, self._delivery_epoch)
         self._silence_seconds = max(_OPENED_SECONDS, SILENCES_MAX * self._limits.heartbeat_seconds)
         return spec
 

@@ -127,6 +127,7 @@ class Projection(Generic[Session]):
             start=await self._first_start() if checkpoint is None else checkpoint.position,
             filter=self._filter,
             limits=self._limits,
+            checkpoint_epoch=0 if checkpoint is None else checkpoint.delivery_epoch,
         ) as subscription:
             if checkpoint is None and self._snapshot is not None:
                 checkpoint = await self._fill(self._snapshot, subscription)

@@ -172,11 +172,13 @@ class Subscription(EventStream):
         filter: AIP-160.
         limits: How much is sent ahead.
         source: Which service to read from.
+        checkpoint_epoch: Delivery epoch of the checkpoint that your start comes from; the stream's is above it, even at
+            a server that knows nothing of the subscription.
     """
 
     _two_way = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a stream may be asked for
         self,
         address: str,
         name: str,
@@ -186,9 +188,11 @@ class Subscription(EventStream):
         filter: str = "",  # noqa: A002 - the contract's word
         limits: StreamLimits | None = None,
         source: Source = SYNC,
+        checkpoint_epoch: int = 0,
     ) -> None:
         super().__init__(address, start=start, shards=shards, filter=filter, limits=limits, source=source)
         self._spec.subscription = name
+        self._spec.checkpoint_epoch = checkpoint_epoch
         self._spec.silence_max.CopyFrom(_duration(SILENCES_MAX * self._limits.heartbeat_seconds))
 
     async def ack(self, through: Position, *, timeout_seconds: float = 10.0) -> AckResult:

@@ -134,6 +134,18 @@ async def test_the_stored_checkpoint_decides_and_not_the_servers_floor(sync: Fak
         assert await holding(database, "c-0", "pen") == Holding(3, 0, 450)
 
 
+async def test_a_server_that_has_lost_its_subscriptions_does_not_stop_a_projection(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    for times in range(3):
+        async with open_portfolio(tmp_path) as database, running(projection_of(sync.address, database)):
+            trade(sync, 5, first=10 * times)
+            await caught_up(PortfolioStore(database), sync)
+            sync.lose_subscriptions()
+            trade(sync, 5, first=10 * times + 5)
+            await caught_up(PortfolioStore(database), sync)
+
+
 async def test_a_change_of_tomorrow_is_folded_by_the_order_that_it_carries(sync: FakeSync, tmp_path: Path) -> None:
     sync.append(order_event("o-1", 1, [line("pen", filled=3)]))
     tomorrow = order_event("o-1", 2, [line("pen", filled=3, returned=1)])

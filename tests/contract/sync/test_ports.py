@@ -212,6 +212,11 @@ async def test_another_log_starts_the_floors_anew_and_fences_the_streams_of_the_
     assert outcome.status == AckStatus.FENCED
 
 
+async def test_an_opening_is_above_the_epoch_of_the_callers_checkpoint(stores: Stores) -> None:
+    assert (await stores.subscriptions.open(replace(OPENING, checkpoint_epoch=7))).delivery_epoch == 8
+    assert (await stores.subscriptions.open(replace(OPENING, checkpoint_epoch=3))).delivery_epoch == 9
+
+
 async def test_a_subscription_is_created_without_a_delivery_epoch_and_stays_as_it_is(stores: Stores) -> None:
     made = await stores.subscriptions.create(OPENING)
     assert made.delivery_epoch == 0

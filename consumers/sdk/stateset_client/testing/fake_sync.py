@@ -148,12 +148,19 @@ class FakeSync:
             return self.position(self._earliest)
         return self.floors[spec.subscription]
 
-    def open_epoch(self, name: str) -> int:
+    def open_epoch(self, spec: stream.Open) -> int:
         """The number of a new opening of the subscription; 0 without one."""
+        name = spec.subscription
         if not name:
             return 0
-        self._epochs[name] = self._epochs.get(name, 0) + 1
+        self._epochs[name] = max(self._epochs.get(name, 0), spec.checkpoint_epoch) + 1
         return self._epochs[name]
+
+    def lose_subscriptions(self) -> None:
+        """As a server whose database is lost: floors and delivery epochs begin anew."""
+        self.floors.clear()
+        self._epochs.clear()
+        self.disconnect()
 
     def commit(self, name: str, delivery_epoch: int, ack: stream.Ack) -> stream.AckResult:
         """Makes an ack durable, as far as memory goes."""

@@ -30,7 +30,7 @@ class Log(Protocol):
     def start_of(self, spec: stream.Open) -> Position:
         """Where the stream starts; raises `Refusal` when it cannot."""
 
-    def open_epoch(self, name: str) -> int:
+    def open_epoch(self, spec: stream.Open) -> int:
         """The number of a new opening of the subscription."""
 
     def position(self, next_seq: list[int]) -> Position:
@@ -55,7 +55,7 @@ class Session:
         self._spec = spec
         self._start = fake.start_of(spec)
         self.next_seq = list(self._start.next_seq)
-        self._delivery_epoch = fake.open_epoch(spec.subscription)
+        self._delivery_epoch = fake.open_epoch(spec)
         self._credited = credited
         self._credit = [spec.credit.events, spec.credit.bytes]
         self._results: list[stream.AckResult] = []
