@@ -4,6 +4,7 @@ import asyncio
 import random
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,19 +36,22 @@ class People:
 
     Attributes:
         current: By order, the marker in its personal data.
-        gone: Markers that were replaced or erased.
+        replaced: By order, the markers of before; they go when the order's data is erased.
+        gone: Markers that were erased.
         commands: Everything that was sent, to be repeated.
     """
 
     chance: random.Random
     customers: dict[str, str] = field(default_factory=dict)
     current: dict[str, str] = field(default_factory=dict)
+    replaced: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     gone: set[str] = field(default_factory=set)
     commands: list[Command] = field(default_factory=list)
 
     def personal(self, order_id: str) -> PersonalData:
         """Data that nobody else has, in every field that the contract calls personal."""
-        self.forget(order_id)
+        if order_id in self.current:
+            self.replaced[order_id].add(self.current[order_id])
         marker = self.current[order_id] = f"{self.chance.getrandbits(96):024x}"
         data = PersonalData()
         fill(data, f"{marker}{'.' * self.chance.choice([0, 7, 90, 700])}")
@@ -55,7 +59,7 @@ class People:
 
     def forget(self, order_id: str) -> None:
         if order_id in self.current:
-            self.gone.add(self.current.pop(order_id))
+            self.gone |= {self.current.pop(order_id), *self.replaced.pop(order_id, ())}
 
     def step(self) -> Command | orders.EraseCustomerPersonalDataRequest:
         """Something to ask."""

@@ -27,6 +27,7 @@ async def services(folder: Path) -> AsyncIterator[Services]:
         settings = SyncSettings(
             database=f"sqlite:///{folder}/sync.db",
             grpc_address=address,
+            http_address="127.0.0.1:0",
             admin_address=admin,
             order_address=order.address,
         )
