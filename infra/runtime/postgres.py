@@ -36,7 +36,7 @@ _PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57"})
 _LOCKED: Final = "55P03"
 _PASSING_STATES: Final = frozenset({_LOCKED, "25P03"})
 # The last one: a server that dies says so unasked, which puts the driver out of step with its connection.
-_LOST: Final = (
+LOST: Final = (
     OSError,
     asyncpg_errors.PostgresError,
     asyncpg_errors.InterfaceError,
@@ -79,10 +79,10 @@ async def _transact(engine: AsyncEngine, work: Callable[[Connection], T], *, iso
                 driver: Any = (await connection.get_raw_connection()).driver_connection
                 async with driver.transaction(isolation=isolation, readonly=readonly):
                     return await connection.run_sync(work)
-            except _LOST:
+            except LOST:
                 await connection.invalidate()
                 raise
-    except (*_LOST, DBAPIError, PoolTimeoutError) as error:
+    except (*LOST, DBAPIError, PoolTimeoutError) as error:
         if _is_passing(error):
             kind = DatabaseLockedError if _state(error) == _LOCKED else DatabaseUnavailableError
             raise kind(f"PostgreSQL cannot be used now: {error}") from error
@@ -129,7 +129,7 @@ async def open_postgres(url: URL, *, service: str, migrations: Path) -> AsyncIte
     try:
         try:
             await _reach(engine, name, migrations)
-        except (*_LOST, DBAPIError) as error:
+        except (*LOST, DBAPIError) as error:
             raise StartupError(f"cannot use {shown} ({error}): start it, or name another with --database") from error
         yield PostgresDatabase(engine)
     finally:
@@ -143,7 +143,7 @@ async def _reach(engine: AsyncEngine, name: str, migrations: Path) -> None:
         try:
             async with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
                 return await connection.run_sync(_prepare, name, migrations)
-        except (*_LOST, DBAPIError) as error:
+        except (*LOST, DBAPIError) as error:
             if not _is_passing(error) or asyncio.get_running_loop().time() > until:
                 raise
         await asyncio.sleep(_REACH_PAUSE_SECONDS)

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
-from asyncpg import exceptions
 from sqlalchemy.engine import make_url
 
 from infra.runtime.lifespan import background
+from infra.runtime.postgres import LOST
 from order.application.heads import Heads
 
 _CHANNEL: Final = "stateset_order_heads"
@@ -20,7 +20,6 @@ _SESSION: Final = {
     "application_name": "stateset_order_news",
     "synchronous_commit": "off",  # news that a crash takes away are of no use after it
 }
-_LOST: Final = (OSError, TimeoutError, exceptions.PostgresError, exceptions.InterfaceError)
 
 
 @asynccontextmanager
@@ -62,7 +61,7 @@ class _News:
                     await self._keep_telling(connection)
                 finally:
                     connection.terminate()
-            except _LOST:
+            except (TimeoutError, *LOST):
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _keep_telling(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg has no types

@@ -170,9 +170,21 @@ class TransactionalProducer:
             raise self._why(error, doing) from error
 
     def _why(self, error: KafkaException | KafkaError, doing: str) -> BrokerError:
-        """A failed record says more than the refusals that follow it."""
+        """What a failed record or a fatal error was told with says more than the refusals that follow it."""
         said = broker_error(error, doing)
-        return said if self._failed is None or type(said) is not BrokerError else broker_error(self._failed, doing)
+        told = self._told() if type(said) is BrokerError else None
+        return said if told is None else broker_error(told, doing)
+
+    def _told(self) -> KafkaError | KafkaException | None:
+        """What is known of a failure, or waits to be heard."""
+        if self._failed is None:
+            try:
+                self._producer.poll(0)
+            except KafkaException as error:
+                return error
+            except SystemError as error:  # see `_reported`
+                return error.__cause__ if isinstance(error.__cause__, KafkaException) else None
+        return self._failed
 
     def _hear(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None and self._failed is None:
