@@ -22,6 +22,7 @@ from sync.adapters.grpc_servicer import SyncServicer
 from sync.adapters.grpc_status import DOMAIN, ERRORS
 from sync.adapters.kafka_source import KafkaSource
 from sync.adapters.order_source import OrderSource
+from sync.adapters.sql_parking import SqlParking
 from sync.adapters.sql_read_model import SqlReadModel
 from sync.adapters.sql_subscriptions import SqlSubscriptions
 from sync.adapters.wire import pieces_to_wire
@@ -30,10 +31,13 @@ from sync.application.catch_up import CatchUp
 from sync.application.floors import Floors
 from sync.application.freshness import Freshness, refuse_other_log
 from sync.application.ingest import Ingest
-from sync.application.opening import Openings
-from sync.application.ports import EventSource, ReadModel, SourceUnavailableError, Subscriptions
+from sync.application.opening import Accounting, Openings
+from sync.application.parked import ParkingPlaces
+from sync.application.ports import EventSource, Parking, ReadModel, SourceUnavailableError, Subscriptions
 from sync.application.queries import Queries
-from sync.application.subscribe import Streams
+from sync.application.redelivery import Redeliveries
+from sync.application.subscribe import Helpers, Streams
+from sync.domain.breaker import BreakerPolicy
 from sync.domain.fanout import Fanout
 from sync.domain.ring import Ring
 from sync.gateway.main import open_gateway
@@ -61,7 +65,12 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
         read_model = SqlReadModel(database)
         position = await _begun(read_model, source, stop)
         if position is not None:
-            parts = Ports(source, read_model, SqlSubscriptions(database, subscriptions_max=settings.subscriptions_max))
+            subscriptions = SqlSubscriptions(
+                database,
+                subscriptions_max=settings.subscriptions_max,
+                parked_events_max=settings.parked_events_max,
+            )
+            parts = Ports(source, read_model, subscriptions, SqlParking(database))
             serving = await stack.enter_async_context(open_sync(settings, parts, position))
             _log.info(
                 "serving",
@@ -93,6 +102,7 @@ class Ports:
     source: EventSource
     read_model: ReadModel
     subscriptions: Subscriptions
+    parking: Parking
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +124,16 @@ async def open_sync(settings: SyncSettings, ports: Ports, position: Position) ->
     ring = Ring(position.next_seq, ring_bytes_max=settings.ring_bytes_max)
     fanout = Fanout(ring, pieces_to_wire)
     freshness = Freshness(position, clock)
-    acks = Acks(ports.subscriptions)
+    acks = Acks(ports.subscriptions, clock)
     draining = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         streams = Streams(
-            Openings(ports.source, ring, freshness, ports.subscriptions),
+            Openings(ports.source, ring, freshness, ports.subscriptions, _accounting(settings, ports)),
             fanout,
-            CatchUp(ports.source, readers_max=settings.catch_up_readers_max),
+            Helpers(
+                CatchUp(ports.source, readers_max=settings.catch_up_readers_max),
+                Redeliveries(ports.parking),
+            ),
             acks,
             freshness,
             tasks=tasks,
@@ -134,9 +147,9 @@ async def open_sync(settings: SyncSettings, ports: Ports, position: Position) ->
             tasks.create_task(streams.drain_when(draining), name="drain"),
         ]
         floors = Floors(acks, freshness, ring)
-        servicer = SyncServicer(
-            streams, floors, Queries(ports.read_model, freshness), clock, shards=len(position.next_seq)
-        )
+        queries = Queries(ports.read_model, freshness)
+        places = ParkingPlaces(ports.parking, ports.subscriptions, streams)
+        servicer = SyncServicer(streams, floors, queries, places, clock, shards=len(position.next_seq))
         service = Service(sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"], servicer)
         async with (
             open_server(settings.grpc_address, [service], domain=DOMAIN, errors=ERRORS, draining=draining) as port,
@@ -165,6 +178,16 @@ def _backends(settings: SyncSettings, port: int) -> dict[str, str]:
         "portfolio": settings.portfolio_address,
         "analytics": settings.analytics_address,
     }
+
+
+def _accounting(settings: SyncSettings, ports: Ports) -> Accounting:
+    breaker = BreakerPolicy(
+        outcomes=settings.breaker_outcomes,
+        retries_percent_max=settings.breaker_retries_percent_max,
+        pause_seconds=settings.breaker_pause_seconds,
+        pause_seconds_max=settings.breaker_pause_seconds_max,
+    )
+    return Accounting(parking=ports.parking, unacked_bytes_max=settings.unacked_bytes_max, breaker=breaker)
 
 
 async def _begun(read_model: ReadModel, source: EventSource, stop: asyncio.Event) -> Position | None:

@@ -15,9 +15,12 @@ from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least, listing
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import freshness_to_wire, position_to_wire
+from sync.adapters.checked import Checked
+from sync.adapters.grpc_parking import ParkingServicer
 from sync.adapters.wire import ORDER_FIELDS, order_to_wire, server_frame_to_wire
-from sync.adapters.wire_requests import Checked, client_frames, done_from_wire, open_from_wire
+from sync.adapters.wire_requests import client_frames, done_from_wire, open_from_wire
 from sync.application.floors import Floors
+from sync.application.parked import ParkingPlaces
 from sync.application.queries import AsOf, Queries
 from sync.application.subscribe import Streams
 from sync.domain.subscription import SubscriptionKey
@@ -25,10 +28,20 @@ from sync.domain.subscription import SubscriptionKey
 _OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is not waited for
 
 
-class SyncServicer:
+class SyncServicer(ParkingServicer):
     """Serves `stateset.sync.v1.SyncService`."""
 
-    def __init__(self, streams: Streams, floors: Floors, queries: Queries, clock: Clock, *, shards: int) -> None:
+    def __init__(
+        self,
+        streams: Streams,
+        floors: Floors,
+        queries: Queries,
+        places: ParkingPlaces,
+        clock: Clock,
+        *,
+        shards: int,
+    ) -> None:
+        super().__init__(places)
         self._streams = streams
         self._floors = floors
         self._queries = queries

@@ -10,6 +10,7 @@ from sync.domain.errors import (
     AckRefusedError,
     OrderNotFoundError,
     SubscriptionFilterChangedError,
+    SubscriptionNotFoundError,
     TooManyStreamsError,
 )
 
@@ -21,6 +22,12 @@ ERRORS: Final[ErrorTable] = {
         reason="ORDER_NOT_FOUND",
         message=str(error),
         metadata={"order_id": error.order_id[:64]},
+    ),
+    SubscriptionNotFoundError: lambda error: Refusal(
+        code=StatusCode.NOT_FOUND,
+        reason="SUBSCRIPTION_NOT_FOUND",
+        message=str(error),
+        metadata={"subscription": error.name[:64]},
     ),
     AckRefusedError: lambda error: Refusal(
         code=StatusCode.INVALID_ARGUMENT,

@@ -9,9 +9,12 @@ from infra.kernel.digest import Digest
 from infra.kernel.filter import Term, matches
 from infra.kernel.position import Position, check_log, check_start
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
+from sync.adapters.memory_parking import MemoryParking
 from sync.application.ports import OrderPage, SourceUnavailableError
 from sync.domain.log import Batch, LogHead, OrderRow
-from sync.domain.subscription import Ack, AckOutcome, Opening, Subscription, SubscriptionKey, acked, opened
+from sync.domain.parking import PARKED_EVENTS_MAX
+from sync.domain.settlement import Settlement, settled
+from sync.domain.subscription import Ack, AckOutcome, AckStatus, Opening, Subscription, SubscriptionKey, acked, opened
 
 _READ_EVENTS_MAX: Final = 500
 
@@ -141,9 +144,16 @@ class MemoryReadModel:
 
 
 class MemorySubscriptions:
-    """See `ports.Subscriptions`."""
+    """See `ports.Subscriptions`.
 
-    def __init__(self, *, subscriptions_max: int = SUBSCRIPTIONS_MAX) -> None:
+    Attributes:
+        parking: What has been parked.
+    """
+
+    def __init__(
+        self, *, subscriptions_max: int = SUBSCRIPTIONS_MAX, parked_events_max: int = PARKED_EVENTS_MAX
+    ) -> None:
+        self.parking = MemoryParking(parked_events_max=parked_events_max)
         self._stored: dict[SubscriptionKey, Subscription] = {}
         self._subscriptions_max = subscriptions_max
 
@@ -158,11 +168,17 @@ class MemorySubscriptions:
         self._stored[opening.key] = subscription = opened(self._stored.get(opening.key), opening)
         return subscription
 
-    async def commit(self, acks: Sequence[Ack]) -> Sequence[AckOutcome]:
+    async def commit(self, acks: Sequence[Ack | Settlement]) -> Sequence[AckOutcome]:
         """See `Subscriptions.commit`."""
         outcomes = []
         for ack in acks:
-            after, outcome = acked(self._stored.get(ack.key), ack)
+            if isinstance(ack, Ack):
+                after, outcome = acked(self._stored.get(ack.key), ack)
+            else:
+                room = self.parking.room(ack.key)
+                after, outcome = settled(self._stored.get(ack.key), ack, parking_room=room)
+                if outcome.status is AckStatus.COMMITTED:
+                    self.parking.move(ack, parked=not outcome.parking_full)
             if after is not None:
                 self._stored[ack.key] = after
             outcomes.append(outcome)

@@ -12,11 +12,14 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import Field
 from infra.runtime.grpc.wire import embedded, position_to_wire, timestamp_from_wire, timestamp_to_wire
+from sync.adapters.wire_parking import redelivery_to_wire
 from sync.adapters.wire_views import view_of
+from sync.domain.delivery import Redelivery
 from sync.domain.fanout import Frame
 from sync.domain.frames import AckResult, ControlFrame, GoAway, Heartbeat, Opened, PhaseChange, Progress
 from sync.domain.log import Batch, Event, OrderRow
 from sync.domain.ring import Piece
+from sync.domain.subscription import AckStatus
 
 # Both kinds of stream spell their messages alike, so that the same bytes serve both.
 _FRAME: Final = sync_service_pb2.SubscribeResponse.FRAME_FIELD_NUMBER
@@ -128,10 +131,12 @@ def _batch(piece: Piece) -> bytes:
     return head.SerializeToString() + b"".join(piece.chunks)
 
 
-def server_frame_to_wire(frame: ControlFrame | Frame) -> bytes:
+def server_frame_to_wire(frame: ControlFrame | Frame | Redelivery) -> bytes:
     """Any frame as one message of either stream."""
     if isinstance(frame, Frame):
         return frame.message
+    if isinstance(frame, Redelivery):
+        return redelivery_to_wire(frame)
     return _control_to_wire(frame)
 
 
@@ -147,6 +152,8 @@ def _opened(frame: Opened) -> order_frame_pb2.ServerFrame:
         heartbeat_interval=_duration(frame.heartbeat_seconds),
         shards=frame.shards,
     )
+    if frame.redelivered_below is not None:
+        opened.redelivered_below.CopyFrom(position_to_wire(frame.redelivered_below))
     return order_frame_pb2.ServerFrame(opened=opened)
 
 
@@ -160,10 +167,18 @@ def _progress(frame: Progress) -> order_frame_pb2.ServerFrame:
 def _ack_result(frame: AckResult) -> order_frame_pb2.ServerFrame:
     result = stream_pb2.AckResult(
         ack_id=frame.ack_id,
-        status=stream_pb2.AckStatus.Value(f"ACK_STATUS_{frame.status}"),
+        status=_status(frame.status),
         floor=position_to_wire(frame.floor),
+        items=[
+            stream_pb2.AckItemResult(shard=item.shard, seq=item.seq, status=_status(status))
+            for item, status in frame.items
+        ],
     )
     return order_frame_pb2.ServerFrame(ack_result=result)
+
+
+def _status(status: AckStatus) -> stream_pb2.AckStatus.ValueType:
+    return stream_pb2.AckStatus.Value(f"ACK_STATUS_{status}")
 
 
 def _phase_change(frame: PhaseChange) -> order_frame_pb2.ServerFrame:

@@ -9,10 +9,11 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import EVERYTHING, FilterError, Term, parse
 from infra.kernel.position import Position
-from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_from_wire, position_of_token
+from sync.adapters.checked import Checked
 from sync.adapters.wire import EVENT_FIELDS
-from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, Grant, Open, StartPoint
+from sync.adapters.wire_parking import ack_items
+from sync.domain.frames import AckItems, AckThrough, Alive, ClientFrame, Close, Grant, Open, StartPoint
 
 _NAME_CHARACTERS_MAX: Final = 128
 _HEARTBEAT_SECONDS: Final = 5.0
@@ -20,37 +21,12 @@ _HEARTBEAT_SECONDS_MIN: Final = 0.5
 _HEARTBEAT_SECONDS_MAX: Final = 60.0
 _BATCH_EVENTS: Final = 500
 _BATCH_EVENTS_MAX: Final = 10_000  # beyond that the frame's bytes are the bound anyway
+_UNACKED_EVENTS_MAX: Final = 50_000  # an event that waits costs about 500 bytes, beside its own
 _POINTS: Final = {
     stream_pb2.START_POINT_EARLIEST: StartPoint.EARLIEST,
     stream_pb2.START_POINT_LATEST: StartPoint.LATEST,
     stream_pb2.START_POINT_STORED: StartPoint.STORED,
 }
-
-
-class Checked:
-    """Collects what is wrong with a request, field by field."""
-
-    def __init__(self) -> None:
-        self._violations: list[Violation] = []
-
-    def refuse_unless(self, holds: bool, field: str, description: str) -> None:  # noqa: FBT001 - the condition is the point
-        """Notes a violation if the condition does not hold."""
-        if not holds:
-            self._violations.append(Violation(field, description))
-
-    def text(self, value: str, field: str) -> str:
-        """The text, which must not hold U+0000: no database and no C library agrees on what it means."""
-        self.refuse_unless("\0" not in value, field, "must not contain U+0000")
-        return value
-
-    def done(self) -> None:
-        """Ends the check.
-
-        Raises:
-            InvalidRequestError: Something is wrong.
-        """
-        if self._violations:
-            raise InvalidRequestError(self._violations)
 
 
 def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable: bool) -> Open:
@@ -77,6 +53,12 @@ def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable:
         credit=_grant(message.credit, checked, f"{path}.credit") if durable else None,
         heartbeat_seconds=_heartbeat_seconds(message, checked, f"{path}.heartbeat_interval"),
         batch_events_max=min(message.batch_events_max or _BATCH_EVENTS, _BATCH_EVENTS_MAX),
+        unacked_events_max=message.unacked_events_max,
+    )
+    checked.refuse_unless(
+        0 <= message.unacked_events_max <= _UNACKED_EVENTS_MAX,
+        f"{path}.unacked_events_max",
+        f"must be between 0 and {_UNACKED_EVENTS_MAX}",
     )
     checked.refuse_unless(message.batch_events_max >= 0, f"{path}.batch_events_max", "must not be negative")
     checked.done()
@@ -119,9 +101,9 @@ def _client_frame(frame: stream_pb2.ClientFrame) -> ClientFrame:
             checked.done()
             return grant
         case "ack":
-            checked.refuse_unless(frame.ack.HasField("through"), "frame.ack.through", "must be set")
+            ack = _ack(frame.ack, checked)
             checked.done()
-            return AckThrough(ack_id=frame.ack.ack_id, through=position_from_wire(frame.ack.through))
+            return ack
         case "heartbeat":
             return Alive()
         case "close":
@@ -134,6 +116,15 @@ def _client_frame(frame: stream_pb2.ClientFrame) -> ClientFrame:
     raise AssertionError  # done() has raised
 
 
+def _ack(message: stream_pb2.Ack, checked: Checked) -> AckThrough | AckItems:
+    checked.refuse_unless(
+        message.HasField("through") != bool(message.items), "frame.ack", "must have one of through and items"
+    )
+    if message.items:
+        return AckItems(ack_id=message.ack_id, items=ack_items(message, checked))
+    return AckThrough(ack_id=message.ack_id, through=position_from_wire(message.through))
+
+
 def _check_kind(message: stream_pb2.Open, checked: Checked, path: str, *, durable: bool) -> None:
     named = bool(message.subscription)
     if not durable:
@@ -144,6 +135,7 @@ def _check_kind(message: stream_pb2.Open, checked: Checked, path: str, *, durabl
         f"{path}.subscription",
         f"must have at most {_NAME_CHARACTERS_MAX} characters",
     )
+    checked.refuse_unless(named or not message.unacked_events_max, f"{path}.unacked_events_max", "needs a subscription")
     checked.refuse_unless(
         named or message.start.point != stream_pb2.START_POINT_STORED,
         f"{path}.start.point",

@@ -1,28 +1,46 @@
 """One open stream: its session, what wakes its writer, and what its helpers wait for."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from infra.kernel.position import check_log
 from sync.application.acks import Acks
 from sync.application.freshness import Freshness
 from sync.application.metrics import BEHIND, DELIVERED, STREAMS
+from sync.domain.delivery import Redelivery
 from sync.domain.errors import AckRefusedError
 from sync.domain.fanout import Fanout, Frame
-from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, ControlFrame, Grant, Phase, PhaseChange
+from sync.domain.frames import (
+    AckItems,
+    AckThrough,
+    Alive,
+    ClientFrame,
+    Close,
+    ControlFrame,
+    Grant,
+    Phase,
+    PhaseChange,
+)
 from sync.domain.log import Batch
 from sync.domain.session import Session, Terms
-from sync.domain.subscription import Ack, AckOutcome, SubscriptionKey
+from sync.domain.settlement import Changes, Settlement
+from sync.domain.subscription import Ack, AckOutcome, AckStatus, SubscriptionKey
 
 _UNREAD_SECONDS: Final = 1.0  # a catch-up reader whose batch stays unread that long serves somebody else
 
-ServerFrame = ControlFrame | Frame
+ServerFrame = ControlFrame | Frame | Redelivery
 
 
 class Stream:
-    """A session with what wakes it."""
+    """A session with what wakes it.
+
+    Attributes:
+        key: The durable subscription that it is of, if any.
+        parking_changed: Is set when somebody has replayed or discarded parked events of the subscription.
+    """
 
     def __init__(
         self,
@@ -34,7 +52,8 @@ class Stream:
     ) -> None:
         self.session = Session(terms, fanout, now=_now())
         self._delivery_epoch = terms.delivery_epoch
-        self._key = key
+        self.key = key
+        self.parking_changed = asyncio.Event()
         self._acks = acks
         self._freshness = freshness
         self._news = asyncio.Event()
@@ -79,10 +98,14 @@ class Stream:
                 raise self._error
             frame = session.next_frame(_now(), self._freshness.as_of_us)
             self._signal()
+            await self._divert()
             if frame is None:
                 if session.ended:
                     return
                 await self._wait()
+            elif isinstance(frame, Redelivery):
+                DELIVERED.inc(len(frame.deliveries))
+                yield frame
             elif isinstance(frame, Frame):
                 if frame.message:
                     DELIVERED.inc(frame.events)
@@ -101,6 +124,8 @@ class Stream:
                     self.session.grant(request)
                 case AckThrough():
                     await self._ack(request)
+                case AckItems():
+                    await self._settle(request)
                 case Close():
                     self.session.close()
                 case Alive():
@@ -116,8 +141,14 @@ class Stream:
             self._hunger.clear()
             await self._hunger.wait()
 
+    def news(self) -> None:
+        """The session has something to say."""
+        self._news.set()
+
     async def eat(self, batch: Batch) -> bool:
         """Gives the stream a batch and waits until it is sent; False if that takes too long: it is taken back."""
+        if batch.last_seq < self.session.position.next_seq[batch.shard]:
+            return False  # the stream has skipped what is done, and wants something else
         self.session.feed(batch)
         self._eaten.clear()
         self._news.set()
@@ -128,20 +159,46 @@ class Stream:
         return self._eaten.is_set()
 
     async def _ack(self, request: AckThrough) -> None:
-        if self._key is None:
-            raise AckRefusedError("frame.ack", "the stream has no subscription to keep a floor for")
+        key = self._durable()
         position = self.session.position
         check_log(request.through, position.log_epoch, len(position.next_seq))
         through = self.session.check_ack(request)
-        ack = Ack(key=self._key, ack_id=request.ack_id, delivery_epoch=self._delivery_epoch, through=through)
-        await self._acks.submit(ack, lambda outcome: self._acked(request.ack_id, outcome))
+        told = partial(self.session.acked, request.ack_id)
+        if not self.session.finish_through(through):
+            told(AckOutcome(status=AckStatus.OUT_OF_ORDER, floors={}))
+            return
+        ack = Ack(key=key, ack_id=request.ack_id, delivery_epoch=self._delivery_epoch, through=through)
+        await self._acks.submit(ack, self._answer(told))
 
-    def _acked(self, ack_id: str, outcome: AckOutcome | Exception) -> None:
-        if isinstance(outcome, Exception):
-            self.fail(outcome)
-        else:
-            self.session.acked(ack_id, outcome)
-            self._news.set()
+    async def _settle(self, request: AckItems) -> None:
+        key = self._durable()
+        verdict = self.session.judge(request, _now(), self._acks.clock.now_us())
+        told = partial(self.session.settled, request.ack_id, verdict)
+        await self._submit(key, verdict.changes, lambda outcome: told(outcome, _now()))
+
+    async def _divert(self) -> None:
+        changes = self.session.diversion(_now(), self._acks.clock.now_us())
+        if changes is not None and self.key is not None:
+            await self._submit(self.key, changes, lambda outcome: self.session.diverted(outcome, _now()))
+
+    async def _submit(self, key: SubscriptionKey, changes: Changes, told: Callable[[AckOutcome], None]) -> None:
+        settlement = Settlement(key=key, delivery_epoch=self._delivery_epoch, changes=changes)
+        await self._acks.submit(settlement, self._answer(told))
+
+    def _answer(self, told: Callable[[AckOutcome], None]) -> Callable[[AckOutcome | Exception], None]:
+        def answer(outcome: AckOutcome | Exception) -> None:
+            if isinstance(outcome, Exception):
+                self.fail(outcome)
+            else:
+                told(outcome)
+                self._news.set()
+
+        return answer
+
+    def _durable(self) -> SubscriptionKey:
+        if self.key is None:
+            raise AckRefusedError("frame.ack", "the stream has no subscription to keep a floor for")
+        return self.key
 
     def _signal(self) -> None:
         if not self.session.fed:

@@ -7,17 +7,27 @@ by one task each, which touch nothing but the session and wake the writer.
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sync.application.acks import Acks
 from sync.application.catch_up import CatchUp
 from sync.application.freshness import Freshness
 from sync.application.opening import Openings
+from sync.application.redelivery import Redeliveries
 from sync.application.stream import Stream
 from sync.domain.errors import TooManyStreamsError
 from sync.domain.fanout import Fanout
 from sync.domain.frames import ClientFrame, Open
 from sync.domain.subscription import SubscriptionKey
+
+
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """What brings a stream the events that the ring does not have."""
+
+    catch_up: CatchUp
+    redeliveries: Redeliveries
 
 
 class Streams:
@@ -27,7 +37,7 @@ class Streams:
         self,
         openings: Openings,
         fanout: Fanout,
-        catch_up: CatchUp,
+        helpers: Helpers,
         acks: Acks,
         freshness: Freshness,
         *,
@@ -36,7 +46,7 @@ class Streams:
     ) -> None:
         self._openings = openings
         self._fanout = fanout
-        self._catch_up = catch_up
+        self._helpers = helpers
         self._acks = acks
         self._freshness = freshness
         self._tasks = tasks
@@ -49,6 +59,12 @@ class Streams:
         """Offers what is new in the ring to every stream; waits for none."""
         for stream in self._open:
             stream.offer()
+
+    def parking_changed(self, key: SubscriptionKey) -> None:
+        """Tells the open streams of a subscription that somebody has replayed or discarded parked events."""
+        for stream in self._open:
+            if stream.key == key:
+                stream.parking_changed.set()
 
     async def drain_when(self, draining: asyncio.Event) -> None:
         """Ends every stream with GoAway once `draining` is set, and those that are opened after it."""
@@ -95,9 +111,11 @@ class Streams:
                 helper.cancel()
 
     def _help(self, stream: Stream, requests: AsyncIterator[ClientFrame] | None) -> list[asyncio.Task[None]]:
-        helpers = [self._start(stream, self._catch_up.serve(stream), "stream-catch-up")]
+        helpers = [self._start(stream, self._helpers.catch_up.serve(stream), "stream-catch-up")]
         if requests is not None:
             helpers.append(self._start(stream, stream.read_requests(requests), "stream-requests"))
+        if stream.session.deliveries is not None:
+            helpers.append(self._start(stream, self._helpers.redeliveries.serve(stream), "stream-redeliveries"))
         return helpers
 
     def _start(self, stream: Stream, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -13,6 +13,14 @@ class OrderNotFoundError(SyncError):
         self.order_id = order_id
 
 
+class SubscriptionNotFoundError(SyncError):
+    """The caller has no such subscription."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no subscription {name!r}: it is made when a stream first opens it")
+        self.name = name
+
+
 class AckRefusedError(SyncError):
     """An ack that no state could make right."""
 

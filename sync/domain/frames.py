@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from infra.kernel.filter import Term
 from infra.kernel.position import Position
+from sync.domain.delivery import AckItem
 from sync.domain.subscription import AckStatus
 
 
@@ -14,6 +15,7 @@ class Phase(StrEnum):
     CATCHING_UP = "CATCHING_UP"
     LIVE = "LIVE"
     BEHIND = "BEHIND"
+    PAUSED = "PAUSED"
 
 
 class StartPoint(StrEnum):
@@ -43,6 +45,7 @@ class Open:
         shards: Empty for all of them.
         filter: As it was written, beside `term`, its meaning.
         credit: The first grant; none where the transport alone bounds what is in flight.
+        unacked_events_max: Most events that are sent and not finished; 0 where acks name positions only.
     """
 
     subscription: str
@@ -53,6 +56,7 @@ class Open:
     credit: Grant | None
     heartbeat_seconds: float
     batch_events_max: int
+    unacked_events_max: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,14 @@ class AckThrough:
 
     ack_id: str
     through: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckItems:
+    """What became of single events."""
+
+    ack_id: str
+    items: tuple[AckItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +85,18 @@ class Close:
     """The caller has enough."""
 
 
-ClientFrame = Grant | AckThrough | Alive | Close
+ClientFrame = Grant | AckThrough | AckItems | Alive | Close
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The stream is open."""
+    """The stream is open. Below `redelivered_below` an earlier stream of the subscription may have been."""
 
     position: Position
     delivery_epoch: int
     heartbeat_seconds: float
     shards: tuple[int, ...]
+    redelivered_below: Position | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +116,12 @@ class PhaseChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AckResult:
-    """What became of an ack."""
+    """What became of an ack, and of each of its items."""
 
     ack_id: str
     status: AckStatus
     floor: Position
+    items: tuple[tuple[AckItem, AckStatus], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

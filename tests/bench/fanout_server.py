@@ -80,7 +80,8 @@ async def _serve(address: str, events_per_shard: int, stop: asyncio.Event) -> No
     settings = SyncSettings(
         grpc_address=address, http_address="127.0.0.1:0", ring_bytes_max=2 * SHARDS * events_per_shard * EVENT_BYTES
     )
-    ports = Ports(PreparedSource(events_per_shard), read_model, MemorySubscriptions())
+    subscriptions = MemorySubscriptions()
+    ports = Ports(PreparedSource(events_per_shard), read_model, subscriptions, subscriptions.parking)
     async with open_sync(settings, ports, position):
         await stop.wait()
 

@@ -5,6 +5,7 @@ import pytest
 from infra.kernel.filter import parse
 from infra.kernel.position import Position
 from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
+from sync.domain.delivery import Redelivery
 from sync.domain.errors import AckRefusedError, LogHoleError
 from sync.domain.fanout import Fanout, Frame, Selection
 from sync.domain.frames import (
@@ -48,7 +49,7 @@ class Bench:
         self.fanout.ring.append([self.log.group(customer_id=customer_id) for _ in range(number)])
         self.session.offer()
 
-    def read(self, now: float = 0, as_of_us: int = 0) -> list[ControlFrame | Frame]:
+    def read(self, now: float = 0, as_of_us: int = 0) -> list[ControlFrame | Frame | Redelivery]:
         return list(iter(lambda: self.session.next_frame(now, as_of_us), None))
 
 
