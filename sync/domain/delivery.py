@@ -78,7 +78,7 @@ class _Delivery:
     event: PassingEvent
     first: int  # where the stretch begins that is done with it
     state: _State
-    attempts: int = 0  # how often it was sent, as far as RETRY counted
+    attempts: int = 0  # how often it was answered with RETRY, or parked
     parked: bool = False  # it comes out of the parking place
 
     @property
@@ -283,8 +283,7 @@ class Deliveries:
             sent.append(each)
         for each in sent:
             line.turn(each, _State.SENT)
-            each.attempts += 1
-        deliveries = tuple((each.attempts, each.event.chunk) for each in sent)
+        deliveries = tuple((each.attempts + 1, each.event.chunk) for each in sent)
         return Redelivery(shard=sent[0].event.shard, deliveries=deliveries, size=size)
 
     def next_due(self, now: float) -> float:
@@ -325,8 +324,6 @@ class Deliveries:
             self._schedule(event.order_id, line, now)
         elif line.waits:
             line.turn(delivery, _State.WAITING)
-        else:
-            delivery.attempts = 1
         return delivery.state
 
     def _is_taken(self, event: PassingEvent) -> bool:
@@ -387,13 +384,16 @@ class Deliveries:
                 self._note_done(delivery, verdict.changes)
                 self._release(delivery, now)
             case Outcome.RETRY:
+                delivery.attempts += 1
                 self._wait_from(item.seq, line, now + item.delay_seconds)
                 if not delivery.parked:
                     verdict.changes.attempts.setdefault(item.shard, {})[item.seq] = delivery.attempts
             case Outcome.PARK:
+                delivery.attempts += 1
                 self._park([delivery], item, verdict, now_us)
                 self._release(delivery, now)
             case Outcome.PARK_KEY:
+                delivery.attempts += 1
                 going = [each for each in line.from_seq(item.seq) if each.state in (_State.SENT, _State.WAITING)]
                 self._park(going, item, verdict, now_us)
                 line.retrying = 0

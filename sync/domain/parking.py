@@ -15,7 +15,7 @@ class ParkedEvent:
     Attributes:
         chunk: The event as it stands in a batch on the wire.
         whole_order: The later events of its order go with it.
-        attempts: How often it was sent, as far as RETRY counted.
+        attempts: How often it was answered with RETRY, or parked.
         replaying: It is to be sent again, or has been and is not finished.
     """
 

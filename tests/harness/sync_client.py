@@ -46,13 +46,14 @@ async def open_server(
     # The channel outlives the server, so that a drain is seen from outside.
     async with AsyncExitStack() as channels, open_sync(chosen, ports, position) as serving:
         channel = await channels.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{serving.grpc}"))
-        yield Client(channel, serving.http)
+        yield Client(channel, serving.http, f"127.0.0.1:{serving.grpc}")
 
 
 class Client:
     """The stub, and streams."""
 
-    def __init__(self, channel: grpc.aio.Channel, http_port: int = 0) -> None:
+    def __init__(self, channel: grpc.aio.Channel, http_port: int = 0, address: str = "") -> None:
+        self.address = address
         self.http = f"http://127.0.0.1:{http_port}"
         self.stub = sync_service_pb2_grpc.SyncServiceStub(channel)
 

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from stateset.common.v1.position_pb2 import Position
 from stateset.stream.v1.stream_pb2 import START_POINT_EARLIEST, START_POINT_LATEST, START_POINT_STORED, Open, Start
 
-from stateset_client.batch import AckResult, Batch, Opening, Progress, StreamLimits
+from stateset_client.batch import AckResult, Batch, Opening, Progress, Settled, StreamLimits
 from stateset_client.channel import open_stream_channel
 from stateset_client.endpoint import SYNC, Link, Source
 from stateset_client.feed import Feed
@@ -158,6 +158,7 @@ class Subscription(EventStream):
     ) -> None:
         super().__init__(address, start=start, shards=shards, filter=filter, limits=limits, source=source)
         self._spec.subscription = name
+        self._spec.unacked_events_max = self._limits.unacked_events_max
 
     async def ack(self, through: Position, *, timeout_seconds: float = 10.0) -> AckResult:
         """Says that everything below `through` is done, and waits until the server has made that durable.
@@ -167,6 +168,15 @@ class Subscription(EventStream):
             StateSetError: The subscription has ended for good.
         """
         return await self._running().acks.ack(through, timeout_seconds)
+
+    async def settle(self, *settled: Settled, timeout_seconds: float = 10.0) -> AckResult:
+        """Says what became of single events, and waits until the server has made that durable.
+
+        Raises:
+            TimeoutError: No result came in time; it may have been committed all the same.
+            StateSetError: The subscription has ended for good.
+        """
+        return await self._running().acks.settle(settled, timeout_seconds)
 
     def _connect(self, channel: grpc.aio.Channel, spec: Open) -> Link:
         del spec  # the first frame carries it
