@@ -1,7 +1,7 @@
 """What a subscriber is handed: values of the stream, each with the position that it leads to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -88,11 +88,13 @@ class AckResult:
 
     Attributes:
         items: Of an ack of single events: what became of each, in its sequence.
+        read_to: Where the reader stood when the result came: what is below was sent before.
     """
 
     status: AckStatus
     floor: Position
     items: Sequence[AckStatus] = ()
+    read_to: Position = field(default_factory=Position)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

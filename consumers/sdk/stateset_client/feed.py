@@ -197,7 +197,7 @@ class Feed:
         self.inbox.note(Progress(at=progress.at, as_of=progress.as_of))
 
     def _on_ack_result(self, result: stream.AckResult, _size_bytes: int) -> None:
-        self.acks.resolve(result)
+        self.acks.resolve(result, self._opened_cursor().position)
 
     def _on_go_away(self, go_away: stream.GoAway, _size_bytes: int) -> None:
         self._told_seconds = go_away.retry_after.ToMicroseconds() / 1e6

@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import repeat
+from math import inf
 from typing import Final
 
 from stateset.order.v1.order_event_pb2 import OrderEvent
 
-from stateset_client.batch import AckStatus, Batch, Outcome, Settled
+from stateset_client.batch import AckResult, AckStatus, Batch, Outcome, Settled
 from stateset_client.errors import FencedError
 from stateset_client.subscription import Subscription
 
@@ -36,6 +37,14 @@ class RetryPolicy:
     delay_seconds: float = 1.0
     delay_seconds_max: float = 300.0
     at_once_max: int = 64
+
+
+@dataclass(slots=True)
+class _Cover:
+    """Of one order: what was sent behind `seq` and below `end` comes again in its turn, or is parked."""
+
+    seq: int
+    end: float = inf
 
 
 class EventHandler:
@@ -65,6 +74,7 @@ class EventHandler:
         self._handle = handle
         self._policy = policy or RetryPolicy()
         self._lines: dict[str, deque[tuple[OrderEvent, int]]] = {}
+        self._covered: dict[str, _Cover] = {}
         self._delivery_epoch = 0
         self._at_once = asyncio.Semaphore(self._policy.at_once_max)
 
@@ -87,14 +97,27 @@ class EventHandler:
     def _take_in(self, batch: Batch, tasks: asyncio.TaskGroup) -> None:
         if batch.delivery_epoch != self._delivery_epoch:
             self._delivery_epoch = batch.delivery_epoch
+            self._covered.clear()
             for overtaken in self._lines.values():
                 overtaken.clear()  # all of it comes again on the new stream
         for event, attempt in zip(batch.events, batch.attempts or repeat(1), strict=False):
+            if self._is_covered(event):
+                continue
             line = self._lines.get(event.order_id)
             if line is None:
                 line = self._lines[event.order_id] = deque()
                 tasks.create_task(self._work_off(event.order_id, line), name=f"handle-{event.order_id}")
             line.append((event, attempt))
+
+    def _is_covered(self, event: OrderEvent) -> bool:
+        """Whether it was sent before the server knew that an earlier event of its order comes again or is parked."""
+        cover = self._covered.get(event.order_id)
+        if cover is None:
+            return False
+        if cover.seq < event.seq < cover.end:
+            return True
+        del self._covered[event.order_id]
+        return False
 
     async def _work_off(self, order_id: str, line: deque[tuple[OrderEvent, int]]) -> None:
         while line:
@@ -103,7 +126,11 @@ class EventHandler:
                 settled = await self._settled(event, attempt)
             if settled.outcome in (Outcome.RETRY, Outcome.PARK_KEY):
                 line.clear()  # they are covered by it: they come again, or are parked as well
-            await self._settle(settled)
+                self._covered[order_id] = cover = _Cover(seq=event.seq)
+                result = await self._settle(settled)
+                cover.end = result.read_to.next_seq[event.shard]
+            else:
+                await self._settle(settled)
         del self._lines[order_id]
 
     async def _settled(self, event: OrderEvent, attempt: int) -> Settled:
@@ -118,7 +145,7 @@ class EventHandler:
             return Settled(event=event, outcome=Outcome.RETRY, delay_seconds=delay_seconds)
         return Settled(event=event, outcome=Outcome.DONE)
 
-    async def _settle(self, settled: Settled) -> None:
+    async def _settle(self, settled: Settled) -> AckResult:
         while True:
             try:
                 result = await self._subscription.settle(settled)
@@ -126,4 +153,4 @@ class EventHandler:
                 continue  # an event that is never settled would hold its order for good
             if result.status is AckStatus.FENCED:
                 raise FencedError("another process has taken over the subscription")
-            return  # what was not committed comes again
+            return result  # what was not committed comes again
