@@ -6,11 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import asyncpg
 from sqlalchemy.engine import make_url
 
 from infra.runtime.lifespan import background
-from infra.runtime.postgres import LOST
 from order.application.heads import Heads
 
 _CHANNEL: Final = "stateset_order_heads"
@@ -54,6 +52,10 @@ class _News:
 
     async def run(self) -> None:
         """Keeps at it, whatever becomes of the connection."""
+        import asyncpg  # noqa: PLC0415 - what it loads, a process on a file starts without
+
+        from infra.runtime.postgres import LOST  # noqa: PLC0415 - as above
+
         while True:
             try:
                 connection = await asyncpg.connect(self._url, timeout=_CONNECT_SECONDS, server_settings=_SESSION)
