@@ -7,10 +7,10 @@ from grpc import StatusCode
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2 as sync
 
-from tests.harness.frozen_proxy import FrozenProxy
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, start_at
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.tcp_link import Link
 
 EARLIEST = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
 
@@ -118,16 +118,15 @@ async def test_a_caller_that_falls_silent_for_too_long_is_taken_for_gone() -> No
 
 async def test_a_connection_that_is_frozen_half_open_is_noticed_by_the_callers_silence() -> None:
     log = LogMaker()
-    proxy = FrozenProxy()
     async with (
         open_server(log.source) as client,
-        proxy.listening(client.address) as address,
+        (link := Link(client.address)).listening() as address,
         grpc.aio.insecure_channel(address) as channel,
     ):
         stream = await Client(channel).subscribe(opening(silence_max={"seconds": 2}))
         await stream.until_phase(stream_pb2.PHASE_LIVE)
         assert await streams_of(client) == 1
-        proxy.freeze()
+        link.go_dead()
 
         async def gone() -> bool:
             return await streams_of(client) == 0
