@@ -115,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
         "--live-seconds", type=float, default=default.live_seconds, help="how long subscribers are watched"
     )
     parser.add_argument(
+        "--live-events-per-s", type=int, default=default.live_events_per_s, help="how fast they are sent events"
+    )
+    parser.add_argument(
         "--listed-orders",
         type=int,
         default=default.listed_orders,

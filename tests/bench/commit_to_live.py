@@ -18,12 +18,11 @@ from tests.bench.processes import BenchError, Server, free_address, machine_cpu_
 from tests.bench.report import Reading
 from tests.bench.unary import DEADLINE_SECONDS
 
-EVENTS_PER_S: Final = 1_000
 SUBSCRIBERS: Final = 100
 FILTERS: Final = 10  # so the Sync Server cuts and encodes everything ten times
 _PROCESSES: Final = 2
 _WARM_UP_SECONDS: Final = 2.0
-_ARRIVE_SECONDS: Final = 20.0  # after the last answer; what is not there by then counts as lost
+_STALL_SECONDS: Final = 20.0  # with nothing answered or nothing delivered, there is nothing more to come
 _POLL_SECONDS: Final = 0.1
 _COMMIT: Final = "stateset_order_commit_seconds"
 _HELD: Final = 0.98  # of the rate that is asked for: below it, the figures are those of another load
@@ -64,17 +63,19 @@ class _Seen:
 
     Attributes:
         ages: Of all deliveries, how many by age.
-        events_per_s: How many orders were placed.
+        events_per_s: How many orders were placed…
+        wanted_per_s: … and how many were to be.
         rests_on: What else is to be known about them.
     """
 
     ages: Mapping[int, int]
     events_per_s: float
+    wanted_per_s: int
     rests_on: Mapping[str, object]
 
     def reading(self, percent: int, goal_ms: float | None) -> Reading:
         """One percentile."""
-        held = self.events_per_s >= _HELD * EVENTS_PER_S
+        held = self.events_per_s >= _HELD * self.wanted_per_s
         return Reading(
             value=percentile_ms(self.ages, percent),
             unit="ms",
@@ -88,6 +89,7 @@ class _Seen:
 def _watched(folder: Path, effort: Effort, bus: Bus | None) -> _Seen:
     """Places orders at the rate, and watches them arrive; by the order stream without a bus."""
     admins = free_address(), free_address()
+    rate, events = effort.live_events_per_s, round(effort.live_seconds * effort.live_events_per_s)
     order_options = bus.options if bus else ()
     sync_options = ("--bus", "kafka", *bus.options) if bus else ()
     with ExitStack() as stack:
@@ -104,8 +106,8 @@ def _watched(folder: Path, effort: Effort, bus: Bus | None) -> _Seen:
         template = CallTemplate(
             orders.address, METHOD, new_order(NUMBER).SerializeToString(), deadline_seconds=DEADLINE_SECONDS
         )
-        load = stack.enter_context(PacedLoad(template, orders.address, per_second=EVENTS_PER_S))
-        _place(load, listeners, _WARM_UP_SECONDS)
+        load = stack.enter_context(PacedLoad(template, orders.address, per_second=rate))
+        _place(load, listeners, round(_WARM_UP_SECONDS * rate))
         busy = {
             "order_service": orders.cpu_seconds,
             "sync_server": syncing.cpu_seconds,
@@ -115,18 +117,18 @@ def _watched(folder: Path, effort: Effort, bus: Bus | None) -> _Seen:
             "whole_machine": machine_cpu_seconds,
         }
         before, cpu = _metrics(admins), [cpu_seconds() for cpu_seconds in busy.values()]
-        ages, seconds = _place(load, listeners, effort.live_seconds)
+        ages, seconds = _place(load, listeners, events)
         gains = [now() - then for now, then in zip(busy.values(), cpu, strict=True)]
         after = _metrics(admins)
     rests_on = {
-        "events": round(effort.live_seconds * EVENTS_PER_S),
+        "events": events,
         "subscribers": SUBSCRIBERS,
         "filters": FILTERS,
         "greatest_ms": round(percentile_ms(ages, 100), 1),
         **_hops_ms(before, after),
         **{f"{who}_cpu_share": round(gain / seconds, 2) for who, gain in zip(busy, gains, strict=True)},
     }
-    return _Seen(ages=ages, events_per_s=effort.live_seconds * EVENTS_PER_S / seconds, rests_on=rests_on)
+    return _Seen(ages=ages, events_per_s=events / seconds, wanted_per_s=rate, rests_on=rests_on)
 
 
 def _hops_ms(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -136,15 +138,15 @@ def _hops_ms(before: Mapping[str, float], after: Mapping[str, float]) -> dict[st
     return {f"{name}_ms": round(1e3 * seconds, 1) for name, seconds in found.items() if seconds}
 
 
-def _place(load: PacedLoad, listeners: Audience, seconds: float) -> tuple[Mapping[int, int], float]:
-    """Places orders for so long; the ages of what was delivered, and how long it took until all were answered."""
-    due = SUBSCRIBERS * round(seconds * EVENTS_PER_S)
-    took = load.run(seconds, answer_seconds=DEADLINE_SECONDS)
-    deadline = time.perf_counter() + _ARRIVE_SECONDS
-    ages = listeners.take()
-    while ages.total() < due and time.perf_counter() < deadline:
+def _place(load: PacedLoad, listeners: Audience, orders: int) -> tuple[Mapping[int, int], float]:
+    """Places so many orders; the ages of what was delivered, and how long it took until all were answered."""
+    due = SUBSCRIBERS * orders
+    took = load.run(orders, stall_seconds=_STALL_SECONDS)
+    ages, moved = listeners.take(), time.perf_counter()
+    while ages.total() < due and time.perf_counter() < moved + _STALL_SECONDS:
         time.sleep(_POLL_SECONDS)
-        ages.update(listeners.take())
+        if news := listeners.take():
+            ages, moved = ages + news, time.perf_counter()
     if ages.total() != due:
         raise BenchError(f"{ages.total():,} events were delivered, not {due:,}")
     return ages, took

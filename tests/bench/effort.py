@@ -11,7 +11,8 @@ class Effort:
         rounds: How often each of two servers that are compared is measured…
         seconds: … and how long, each time.
         backlog_events: What the log holds before something has to catch up with it.
-        live_seconds: How long a latency is watched.
+        live_seconds: How long a latency is watched…
+        live_events_per_s: … and at which rate.
         listed_orders: What the order database holds while pages of it are listed, and a read model while it is sent.
         loaded_orders: How many orders are placed by streams of many.
         idle_subscribers: How many streams do nothing.
@@ -22,6 +23,7 @@ class Effort:
     seconds: float = 2.0
     backlog_events: int = 200_000
     live_seconds: float = 10.0
+    live_events_per_s: int = 1_000
     listed_orders: int = 1_000_000
     loaded_orders: int = 100_000
     idle_subscribers: int = 10_000

@@ -19,7 +19,7 @@ import grpc.aio
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
-_LIVE_SECONDS: Final = 30.0
+_LIVE_SECONDS: Final = 120.0
 _FRAMES_KEPT: Final = 256
 _METHOD: Final = "/stateset.sync.v1.SyncService/StreamEvents"
 # As from as many machines: a connection each.
@@ -103,4 +103,7 @@ if __name__ == "__main__":
     parser.add_argument("--subscribers", type=int, required=True)
     parser.add_argument("--filters", type=int, required=True)
     arguments = parser.parse_args()
-    asyncio.run(_run(arguments.address, arguments.subscribers, arguments.filters))
+    try:
+        asyncio.run(_run(arguments.address, arguments.subscribers, arguments.filters))
+    except* Exception as errors:  # noqa: BLE001 - whatever it is, it ends here and is told
+        sys.exit(" ".join(repr(errors.exceptions[0]).split()))  # one line, for whoever started this

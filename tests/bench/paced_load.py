@@ -35,21 +35,24 @@ class PacedLoad:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._callers.connection.close()
 
-    def run(self, seconds: float, *, answer_seconds: float) -> float:
-        """Has calls made for so long, and waits until the last is answered; returns how long it took in all.
+    def run(self, calls: int, *, stall_seconds: float) -> float:
+        """Makes so many calls, and waits until the last is answered; returns how many seconds it took in all.
 
         Raises:
-            BenchError: A call failed, or was not answered in time.
+            BenchError: A call failed, or for so long none was answered.
         """
-        callers, calls, came = self._callers, round(seconds * self._per_second), 0
+        callers, answered, came = self._callers, 0, 0
         before, started = callers.replies, time.perf_counter()
-        while (answered := callers.replies - before) < calls:
-            elapsed = time.perf_counter() - started
-            if elapsed > seconds + answer_seconds:
-                raise BenchError(f"{calls - answered} calls of {calls} are not answered after {elapsed:.0f} s")
-            arrivals = min(calls, int(elapsed * self._per_second), answered + _CALLS_MAX) - came
+        moved = started
+        while answered < calls:
+            now = time.perf_counter()
+            if now > moved + stall_seconds:
+                raise BenchError(f"{calls - answered} calls of {calls} are not answered, none for {now - moved:.0f} s")
+            arrivals = min(calls, int((now - started) * self._per_second), answered + _CALLS_MAX) - came
             came += arrivals
             self._turn(arrivals)
+            if callers.replies - before > answered:
+                answered, moved = callers.replies - before, now
         return time.perf_counter() - started
 
     def _turn(self, arrivals: int) -> None:

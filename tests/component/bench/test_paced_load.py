@@ -11,10 +11,10 @@ from tests.bench.processes import BenchError
 from tests.component.bench.test_http2_load import MESSAGE, METHOD, Context, serving
 
 
-def run(address: str, *, per_second: int, seconds: float, answer_seconds: float = 10) -> float:
+def run(address: str, *, per_second: int, calls: int, stall_seconds: float = 10) -> float:
     template = CallTemplate(address, METHOD, MESSAGE, deadline_seconds=10)
     with PacedLoad(template, address, per_second=per_second) as load:
-        return load.run(seconds, answer_seconds=answer_seconds)
+        return load.run(calls, stall_seconds=stall_seconds)
 
 
 async def test_calls_come_at_the_rate_and_each_is_answered_once() -> None:
@@ -25,7 +25,7 @@ async def test_calls_come_at_the_rate_and_each_is_answered_once() -> None:
         return request
 
     async with serving(echo) as (address, _):
-        took = await asyncio.to_thread(run, address, per_second=200, seconds=0.5)
+        took = await asyncio.to_thread(run, address, per_second=200, calls=100)
 
     assert took >= 0.5
     assert len(seen) == len(set(seen)) == 100
@@ -42,8 +42,8 @@ async def test_a_server_that_falls_behind_is_not_called_beyond_its_streams() -> 
         return request
 
     async with serving(wait) as (address, _):
-        with pytest.raises(BenchError, match="1000 calls of 1000 are not answered"):
-            await asyncio.to_thread(run, address, per_second=10_000, seconds=0.1, answer_seconds=0.5)
+        with pytest.raises(BenchError, match="1000 calls of 1000 are not answered, none for"):
+            await asyncio.to_thread(run, address, per_second=10_000, calls=1_000, stall_seconds=0.5)
         release.set()
 
     assert under_way == 50
@@ -56,7 +56,7 @@ async def test_a_refused_call_is_an_error() -> None:
 
     async with serving(refuse) as (address, _):
         with pytest.raises(BenchError, match="come back later"):
-            await asyncio.to_thread(run, address, per_second=100, seconds=1)
+            await asyncio.to_thread(run, address, per_second=100, calls=100)
 
 
 async def test_a_server_that_stops_is_an_error() -> None:
@@ -67,7 +67,7 @@ async def test_a_server_that_stops_is_an_error() -> None:
         return request
 
     async with serving(echo) as (address, server):
-        running = asyncio.create_task(asyncio.to_thread(run, address, per_second=100, seconds=10))
+        running = asyncio.create_task(asyncio.to_thread(run, address, per_second=100, calls=1_000))
         await called.wait()
         await server.stop(None)
         with pytest.raises(BenchError, match="the connection broke"):
