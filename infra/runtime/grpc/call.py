@@ -144,8 +144,9 @@ class Method:
     async def _end(self, error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Answers with the error, or lets it go on where nobody waits for an answer."""
         if isinstance(error, asyncio.CancelledError):
-            if context.cancelled():
-                HANDLED.labels(self._name, "CANCELLED").inc()
+            if _canceled_by_caller():
+                code = StatusCode.DEADLINE_EXCEEDED if context.time_remaining() == 0 else StatusCode.CANCELLED
+                HANDLED.labels(self._name, code.name).inc()
                 raise error
             # Cancelled from within, by a stop: without a status the client would wait until its deadline.
             refusal = Refusal(code=StatusCode.UNAVAILABLE, reason="STOPPING", message="stopping; try again")
@@ -159,6 +160,15 @@ class Method:
         trailing = context.trailing_metadata() or ()
         context.set_trailing_metadata((*trailing, ("grpc-status-details-bin", status.SerializeToString())))
         await context.abort(code, status.message)
+
+
+def _canceled_by_caller() -> bool:
+    """Whether gRPC has canceled the call's task; what a handler waited for can be canceled, too, and ends it alike.
+
+    `ServicerContext.cancelled` does not tell: it is false until the call has ended.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def status_of(error: BaseException, method: str, domain: str, errors: ErrorTable) -> Status:

@@ -8,6 +8,7 @@ import grpc.aio
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, ServiceDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
+from prometheus_client import REGISTRY
 from stateset.order.v1 import log_service_pb2, log_service_pb2_grpc
 
 from infra.runtime.grpc import call
@@ -18,6 +19,7 @@ from infra.runtime.grpc.status import COMMON_ERRORS, refusal_of, to_status
 from order.adapters.grpc_status import DOMAIN, ERRORS
 from order.domain import errors
 from tests.harness.order_service import refused
+from tests.harness.sync_waiting import eventually
 
 
 def test_details_stay_far_below_what_metadata_may_hold() -> None:
@@ -45,11 +47,13 @@ class Troubled:
     def __init__(self) -> None:
         self.trouble: Exception | None = None
         self.seconds = 0.0
+        self.called = asyncio.Event()
         self.canceled = asyncio.Event()
 
     async def GetLogHead(  # noqa: N802 - named as in the contract
         self, _request: log_service_pb2.GetLogHeadRequest, _call: Call
     ) -> log_service_pb2.GetLogHeadResponse:
+        self.called.set()
         try:
             await asyncio.sleep(self.seconds)
         except asyncio.CancelledError:
@@ -123,6 +127,22 @@ async def test_a_handler_stops_when_its_caller_goes_away(stub: Any, troubled: Tr
     assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     async with asyncio.timeout(20):
         await troubled.canceled.wait()
+
+
+@pytest.mark.parametrize("code", ["CANCELLED", "DEADLINE_EXCEEDED"])
+async def test_a_caller_who_goes_away_is_counted_as_what_it_was_told(stub: Any, troubled: Troubled, code: str) -> None:  # noqa: ANN401 - a generated stub
+    def counted() -> float:
+        labels = {"method": "/stateset.order.v1.LogService/GetLogHead", "code": code}
+        return REGISTRY.get_sample_value("stateset_grpc_server_handled_total", labels) or 0.0
+
+    troubled.seconds = 60
+    before = counted()
+    calling = stub.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=0.2 if code == "DEADLINE_EXCEEDED" else 20)
+    async with asyncio.timeout(20):
+        await troubled.called.wait()
+    if code == "CANCELLED":
+        calling.cancel()
+    await eventually(lambda: counted() == before + 1)
 
 
 async def test_a_call_that_cancels_itself_is_answered(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
