@@ -25,7 +25,10 @@ _FINAL: Final = frozenset(
 )
 _REPEATED: Final = frozenset({StatusCode.FAILED_PRECONDITION, StatusCode.ALREADY_EXISTS, StatusCode.NOT_FOUND})
 _FENCED_REASON: Final = "REQUEST_FENCED"
-_OPTIONS: Final = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500))
+_OPTIONS: Final = (
+    *(("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)),
+    *(("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 2_000)),  # so that a dead link is left
+)
 
 
 @asynccontextmanager

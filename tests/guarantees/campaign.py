@@ -19,7 +19,7 @@ from tests.harness.sync_waiting import eventually_async
 _READ_SECONDS: Final = 30.0
 
 
-async def withstand(system: System, faults: Sequence[Fault], *others: str) -> None:
+async def withstand(system: System, faults: Sequence[Fault], *others: str, sync: str = "") -> None:
     """Sends traffic while each fault happens several times; asserts that no promise is broken and nobody stands still.
 
     Afterwards every projection is deleted and made anew, and has to be what it was.
@@ -28,14 +28,14 @@ async def withstand(system: System, faults: Sequence[Fault], *others: str) -> No
         system: Runs.
         faults: What goes wrong.
         others: Addresses of more Order Services on the same log.
+        sync: Address by which the Sync Server is reached, if not its own.
     """
     each = times()
     operations = commands_for(sum(fault.times(each) for fault in faults))
     due = schedule(system.seed, operations, faults, each)
     announce(system, due, operations)
-    services = Services(
-        order=(system.plan.grpc["order"], *others), sync=system.plan.grpc["sync"], database=system.orders
-    )
+    grpc = system.plan.grpc
+    services = Services(order=(grpc["order"], *others), sync=sync or grpc["sync"], database=system.orders)
     history = system.plan.data_dir / "history.jsonl"  # stays there with the logs if the test fails
     async with traffic(services, history, seed=system.seed) as run, asyncio.TaskGroup() as tasks:
         campaign = Campaign(due, operations, system.progress, tasks, run.history)

@@ -37,6 +37,8 @@ _RETRY_SECONDS: Final = 0.2
 _FRAMES_A_STREAM: Final = (5, 30)  # then the reader leaves by itself, and comes back
 _CREDIT_EVENTS: Final = 1_000  # some batches: so that credit is granted again and again
 _CREDIT_BYTES: Final = 4_194_304
+_DAWDLES: Final = 0.2  # of the frames
+_DAWDLE_SECONDS: Final = (0.2, 4.0)  # no wait for anything: a slow reader is one that lets time go by
 _SILENCE: Final = "SILENCE"
 _SUBSCRIPTION: Final = "guarantees"
 _streams = count(1)
@@ -57,6 +59,7 @@ class Reader:
         self._log_epoch = log_epoch
         self._customer_id = ""
         self._durable = False
+        self._slow = False
         self._stream = 0
         self._drawn = random.Random(name)  # noqa: S311 - the same in every run
 
@@ -68,6 +71,11 @@ class Reader:
     def by_acks(self) -> "Reader":
         """Goes on where its acks have moved the server's floor."""
         self._durable = True
+        return self
+
+    def slowly(self) -> "Reader":
+        """Now and then reads nothing for a while, whatever the server has to say."""
+        self._slow = True
         return self
 
     def has_reached(self, heads: Seqs) -> bool:
@@ -104,6 +112,8 @@ class Reader:
                 _FRAMES[kind](self, reply.frame)
             if kind == "events" and self._durable:
                 await self._ack(call)
+            if self._slow and self._drawn.random() < _DAWDLES:
+                await asyncio.sleep(self._drawn.uniform(*_DAWDLE_SECONDS))
         return ""
 
     def _open(self) -> Open:
@@ -170,7 +180,7 @@ _FRAMES: Final[Mapping[str, Callable[[Reader, ServerFrame], None]]] = {
 def readers(
     order: Sequence[grpc.aio.Channel], sync: grpc.aio.Channel, history: History, customer_id: str, *, log_epoch: str
 ) -> list[Reader]:
-    """One on each Order Service, and on the Sync Server one of everything, one with a filter, one with acks."""
+    """One on each Order Service; on the Sync Server one of everything, one with a filter, one with acks, one slow."""
     stub = SyncServiceStub(sync)
 
     def stream(spec: Open) -> Any:  # noqa: ANN401 - gRPC's kinds of call share no base
@@ -187,6 +197,7 @@ def readers(
         Reader("sync", history, stream, log_epoch=log_epoch),
         Reader("sync, one customer", history, stream, log_epoch=log_epoch).of_customer(customer_id),
         Reader("sync, with acks", history, lambda _spec: stub.Subscribe(), log_epoch=log_epoch).by_acks(),
+        Reader("sync, slow", history, stream, log_epoch=log_epoch).slowly(),
     ]
 
 

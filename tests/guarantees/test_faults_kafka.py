@@ -3,7 +3,7 @@
 import pytest
 
 from tests.harness.faults import killed
-from tests.harness.faults_kinds import broker_away, stranger, topics_deleted
+from tests.harness.faults_kinds import frozen, stranger, topics_deleted
 from tests.harness.faults_system import running_system, survive
 
 pytestmark = pytest.mark.timeout(0)  # as many faults as asked for, each of whose waits has a bound
@@ -12,4 +12,4 @@ pytestmark = pytest.mark.timeout(0)  # as many faults as asked for, each of whos
 async def test_the_report_is_right_whatever_becomes_of_kafka() -> None:
     async with running_system(kafka=True, postgres=False) as system:
         kafka = killed(system.victims["kafka"])
-        await survive(system, [kafka, broker_away(system), topics_deleted(system), stranger(system)])
+        await survive(system, [kafka, frozen(system, "kafka"), topics_deleted(system), stranger(system)])

@@ -17,7 +17,8 @@ from infra.runtime.supervisor import supervise
 from tests.harness.faults import RESTART_SECONDS, Fault, Progress, Victim
 from tests.harness.faults_system import System
 from tests.harness.ports import free_address
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.tcp_link import Link
 from tests.harness.tcp_proxy import Moment
 
 _AWAY_COMMANDS = 10
@@ -26,16 +27,36 @@ _BUSY_COMMANDS = 20
 _METRICS_SECONDS = 1.0
 
 
-def broker_away(system: System) -> Fault:
-    """The broker is frozen and thawed after a while, in which commands have gone on."""
-    broker = system.victims["kafka"]
+def frozen(system: System, name: str) -> Fault:
+    """The process is frozen and thawed after a while, in which commands have gone on."""
+    victim = system.victims[name]
     drawn = random.Random(system.seed)  # noqa: S311 - the seed is the point
 
     async def long_enough() -> None:
         await system.progress.goes_on(_AWAY_COMMANDS)
         await asyncio.sleep(drawn.uniform(*_AWAY_SECONDS))  # no wait for anything: the fault is as long as this
 
-    return Fault(name="kafka is frozen", ready=broker.ready, strike=lambda: broker.freeze(long_enough))
+    return Fault(name=f"{name} is frozen", ready=victim.ready, strike=lambda: victim.freeze(long_enough))
+
+
+def link_faults(link: Link) -> list[Fault]:
+    """The connections over the link are cut, or go dead without a word; clients make new ones."""
+    turn = asyncio.Lock()
+
+    async def ready() -> None:
+        async with turn:
+            pass
+
+    def hurt(name: str, what: Callable[[], None]) -> Fault:
+        async def strike() -> None:
+            async with turn:
+                before = link.connections
+                what()
+                await eventually(lambda: link.connections > before, within_seconds=RESTART_SECONDS)
+
+        return Fault(name=name, ready=ready, strike=strike)
+
+    return [hurt("the link is cut", link.cut), hurt("the link goes dead", link.go_dead)]
 
 
 def topics_deleted(system: System) -> Fault:

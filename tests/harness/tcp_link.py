@@ -1,4 +1,4 @@
-"""A link between a client and a server that can go dead without anybody being told."""
+"""A link between a client and a server that can be cut, or go dead without anybody being told."""
 
 import asyncio
 from asyncio import StreamReader, StreamWriter
@@ -16,29 +16,38 @@ class Link:
         self._server = server_address.rpartition(":")
         self._alive = asyncio.Event()
         self._alive.set()
+        self._sessions: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         """Serves while the context lasts; yields the address."""
-        sessions: set[asyncio.Task[None]] = set()
 
         async def accept(reader: StreamReader, writer: StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
-            sessions.add(task)
+            self._sessions.add(task)
             self.connections += 1
             with suppress(OSError, asyncio.CancelledError):
                 await self._pass_on(reader, writer, self._alive)
             writer.transport.abort()
+            self._sessions.discard(task)
 
         server = await asyncio.start_server(accept, "127.0.0.1", 0)
         try:
             yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         finally:
             server.close()
-            for session in sessions:
-                session.cancel()
-            await asyncio.gather(*sessions)
+            await asyncio.gather(*self._end())
+
+    def cut(self) -> None:
+        """Ends the connections that are open; both ends are told at once."""
+        self._end()
+
+    def _end(self) -> list[asyncio.Task[None]]:
+        sessions = list(self._sessions)
+        for session in sessions:
+            session.cancel()
+        return sessions
 
     def go_dead(self) -> None:
         """From now on nothing passes on the connections that are open, and neither end is told; new ones are alive."""
