@@ -34,7 +34,7 @@ _SERVICES: Final = (
     log_service_pb2.DESCRIPTOR.services_by_name["LogService"],
 )
 _RECORDS: Final = ("fill_id", "hold_id", "shipment_id", "delivery_id", "return_id", "payment_id", "refund_id")
-_KNOWN: Final[Known] = {
+KNOWN: Final[Known] = {
     **{name: lambda chance: f"r-{chance.randrange(4)}" for name in _RECORDS},
     "request_id": lambda chance: f"request-{chance.getrandbits(20)}",
     "replay_id": lambda chance: f"replay-{chance.getrandbits(20)}",
@@ -81,7 +81,7 @@ async def test_no_request_is_answered_by_an_unforeseen_error_and_none_leaves_any
     methods = unary_methods(_SERVICES)
     async with running("order", tmp_path, address, "--shards", "3") as process, connected(address) as channel:
         await place_some(OrderClient(channel))
-        told = await fuzz(channel, methods, seed=drawn, known=_KNOWN, resident=lambda: resident_bytes(process.pid))
+        told = await fuzz(channel, methods, seed=drawn, known=KNOWN, resident=lambda: resident_bytes(process.pid))
         assert told.unforeseen == []
         await log_service_pb2_grpc.LogServiceStub(channel).GetDigest(log_service_pb2.GetDigestRequest())
         assert process.returncode is None

@@ -5,6 +5,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,9 @@ from tests.harness.fuzz_messages import Known, Maker
 UNFORESEEN: Final = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED})
 _AT_ONCE: Final = 16
 _CALL_SECONDS: Final = 5.0
+_LISTEN_SECONDS: Final = 0.1  # to a stream that may have nothing to say: enough to be refused, or to be sent something
+_MESSAGES_MAX: Final = 6
+_NOT_TOLD: Final = "Internal error from Core"  # by gRPC itself: something was written just when the stream ended
 _SHOWN: Final = 400
 
 
@@ -27,12 +31,16 @@ def requests_a_method() -> int:
 
 def unary_methods(services: Sequence[ServiceDescriptor]) -> list[MethodDescriptor]:
     """Those without a stream on either side."""
-    return [
-        method
-        for service in services
-        for method in service.methods
-        if not method.client_streaming and not method.server_streaming
-    ]
+    return [method for service in services for method in service.methods if not _streams(method)]
+
+
+def stream_methods(services: Sequence[ServiceDescriptor]) -> list[MethodDescriptor]:
+    """The others."""
+    return [method for service in services for method in service.methods if _streams(method)]
+
+
+def _streams(method: MethodDescriptor) -> bool:
+    return bool(method.client_streaming or method.server_streaming)
 
 
 def resident_bytes(pid: int) -> int:
@@ -97,17 +105,48 @@ async def _send(
 ) -> None:
     for method, number in waiting:
         chance = random.Random(f"{seed} {method.full_name} {number}")  # noqa: S311 - the seed is the point
-        body = Maker(chance, known).body(method.input_type)
-        code, details = await _call(channel, method, body)
+        maker = Maker(chance, known)
+        count = chance.randint(1, _MESSAGES_MAX) if method.client_streaming else 1
+        bodies = [maker.body(method.input_type) for _ in range(count)]
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        code, details = await (_converse if _streams(method) else _ask)(channel, path, bodies)
         told.codes[method.name, code] += 1
         if code in UNFORESEEN:
-            told.unforeseen.append(f"{method.full_name} {number}: {code.name}: {details}: {body[:_SHOWN]!r}")
+            shown = [body[:_SHOWN] for body in bodies]
+            told.unforeseen.append(f"{method.full_name} {number}: {code.name}: {details}: {shown}")
 
 
-async def _call(channel: grpc.aio.Channel, method: MethodDescriptor, body: bytes) -> tuple[grpc.StatusCode, str]:
-    call: Any = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
+async def _ask(channel: grpc.aio.Channel, path: str, bodies: Sequence[bytes]) -> tuple[grpc.StatusCode, str]:
+    call: Any = channel.unary_unary(path)
     try:
-        await call(body, timeout=_CALL_SECONDS)
+        await call(bodies[0], timeout=_CALL_SECONDS)
     except grpc.aio.AioRpcError as error:
         return error.code(), error.details() or ""
     return grpc.StatusCode.OK, ""
+
+
+async def _converse(channel: grpc.aio.Channel, path: str, bodies: Sequence[bytes]) -> tuple[grpc.StatusCode, str]:
+    """Says everything, and listens until the stream has ended or nothing more comes; then leaves."""
+    call: Any = channel.stream_stream(path)(timeout=_CALL_SECONDS)
+    listening = asyncio.create_task(_listen(call), name="listen")
+    try:
+        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):  # it has ended, and its status says why
+            for body in bodies:
+                await call.write(body)
+                await asyncio.wait([listening], timeout=_LISTEN_SECONDS)
+            await call.done_writing()
+            await asyncio.wait([listening], timeout=_LISTEN_SECONDS)
+        if not call.done():
+            return grpc.StatusCode.OK, ""
+        if await call.details() == _NOT_TOLD:
+            return await _converse(channel, path, bodies)
+        return await call.code(), await call.details() or ""
+    finally:
+        listening.cancel()
+        call.cancel()
+
+
+async def _listen(call: Any) -> None:  # noqa: ANN401 - gRPC's generic call
+    with suppress(grpc.aio.AioRpcError):
+        while await call.read() is not grpc.aio.EOF:
+            pass

@@ -114,7 +114,10 @@ class Maker:
         )
 
     def _fill(self, message: Message, value: Callable[[FieldDescriptor], Any], depth: int) -> None:
+        ways = {oneof.name: self._chance.choice(oneof.fields) for oneof in message.DESCRIPTOR.oneofs}
         for field in message.DESCRIPTOR.fields:
+            if field.containing_oneof is not None and field is not ways[field.containing_oneof.name]:
+                continue
             if self._chance.random() < (0.85 if depth < _DEPTH_MAX else 0):
                 self._set(message, field, value, depth)
 

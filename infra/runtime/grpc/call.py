@@ -112,9 +112,9 @@ class Method:
                 async with aclosing(handler(request, self._admit(request, context, None))) as frames:  # type: ignore[type-var]
                     async for frame in frames:
                         yield frame
-            except GeneratorExit:
-                raise
-            except BaseException as error:  # noqa: BLE001 - _end re-raises what is not an answer
+            except BaseException as error:
+                if _is_left(error):
+                    raise GeneratorExit from error
                 await self._end(error, context)
             else:
                 self._ok.inc()
@@ -202,6 +202,13 @@ def access_of(descriptor: MethodDescriptor) -> Access:
     if not rule.roles or 0 in rule.roles:
         raise ValueError(f"{descriptor.full_name} declares no roles that may call it")
     return rule
+
+
+def _is_left(error: BaseException) -> bool:
+    """Whether nobody reads the stream any more; something else may have gone wrong at the same moment."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(GeneratorExit) is not None
+    return isinstance(error, GeneratorExit)
 
 
 def _single(error: BaseException) -> BaseException:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import grpc.aio
 import pytest
@@ -143,6 +144,21 @@ async def test_a_caller_who_goes_away_is_counted_as_what_it_was_told(stub: Any, 
     if code == "CANCELLED":
         calling.cancel()
     await eventually(lambda: counted() == before + 1)
+
+
+async def test_a_stream_that_is_left_while_something_goes_wrong_ends_without_a_word() -> None:
+    async def events(_request: object, _call: Call) -> AsyncIterator[bytes]:
+        try:
+            yield b""
+        except GeneratorExit as left:
+            raise BaseExceptionGroup("both at once", [left, errors.OverloadedError("full")]) from None
+
+    method = call.Method(log_service_pb2.DESCRIPTOR.services_by_name["LogService"].methods[0], DOMAIN, ERRORS)
+    context = Mock(time_remaining=lambda: None, invocation_metadata=lambda: (), abort=AsyncMock())
+    frames = method.stream(events)(None, context)
+    assert await anext(frames) == b""
+    await frames.aclose()  # type: ignore[attr-defined]  # it is a generator
+    context.abort.assert_not_awaited()
 
 
 async def test_a_call_that_cancels_itself_is_answered(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
