@@ -19,13 +19,15 @@ from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
 from infra.runtime.sql import open_database
-from sync.adapters.grpc_servicer import SyncServicer
+from sync.adapters.grpc_servicer import Parts, SyncServicer
 from sync.adapters.grpc_status import DOMAIN, ERRORS
 from sync.adapters.kafka_source import KafkaSource
 from sync.adapters.order_source import OrderSource
+from sync.adapters.sql_parking import SqlParking
 from sync.adapters.sql_read_model import SqlReadModel
 from sync.adapters.sql_subscriptions import SqlSubscriptions
 from sync.adapters.wire import pieces_to_wire
+from sync.application.accounting import Accounting
 from sync.application.acks import Acks
 from sync.application.catch_up import CatchUp
 from sync.application.floors import Floors
@@ -34,11 +36,14 @@ from sync.application.ingest import Ingest
 from sync.application.lag import LagMeter, Lags
 from sync.application.management import Management
 from sync.application.opening import Openings
-from sync.application.ports import EventSource, ReadModel, SourceUnavailableError, Subscriptions
+from sync.application.parked import ParkingPlaces
+from sync.application.ports import EventSource, Parking, ReadModel, SourceUnavailableError, Subscriptions
 from sync.application.queries import Queries
+from sync.application.redelivery import Redeliveries
 from sync.application.snapshots import Snapshots
 from sync.application.stream import Common
-from sync.application.subscribe import Streams
+from sync.application.subscribe import Helpers, Streams
+from sync.domain.breaker import BreakerPolicy
 from sync.domain.fanout import Fanout
 from sync.domain.ring import Ring
 from sync.gateway.main import open_gateway
@@ -69,7 +74,12 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
         read_model = SqlReadModel(database)
         position = await _begun(read_model, source, stop)
         if position is not None:
-            parts = Ports(source, read_model, SqlSubscriptions(database, subscriptions_max=settings.subscriptions_max))
+            subscriptions = SqlSubscriptions(
+                database,
+                subscriptions_max=settings.subscriptions_max,
+                parked_events_max=settings.parked_events_max,
+            )
+            parts = Ports(source, read_model, subscriptions, SqlParking(database))
             serving = await stack.enter_async_context(open_sync(settings, parts, position))
             _log.info(
                 "serving",
@@ -101,6 +111,7 @@ class Ports:
     source: EventSource
     read_model: ReadModel
     subscriptions: Subscriptions
+    parking: Parking
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +142,28 @@ async def _serving(
     clock = SystemClock()
     ring = Ring(position.next_seq, ring_bytes_max=settings.ring_bytes_max)
     freshness = Freshness(position, clock)
-    acks = Acks(ports.subscriptions)
+    acks = Acks(ports.subscriptions, clock)
     meter = LagMeter(ring, freshness, clock)
     fresh = Condition(FRESH)
     draining = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         openings = Openings(
-            ports.source, ring, freshness, ports.subscriptions, stream_seconds_max=settings.stream_seconds_max
+            ports.source,
+            ring,
+            freshness,
+            ports.subscriptions,
+            _accounting(settings, ports),
+            stream_seconds_max=settings.stream_seconds_max,
         )
         streams = Streams(
             openings,
-            CatchUp(
-                ports.source,
-                Snapshots(ports.read_model, readers_max=settings.snapshot_readers_max),
-                readers_max=settings.catch_up_readers_max,
+            Helpers(
+                CatchUp(
+                    ports.source,
+                    Snapshots(ports.read_model, readers_max=settings.snapshot_readers_max),
+                    readers_max=settings.catch_up_readers_max,
+                ),
+                Redeliveries(ports.parking),
             ),
             Common(fanout=Fanout(ring, pieces_to_wire), acks=acks, freshness=freshness, meter=meter),
             tasks=tasks,
@@ -163,15 +182,15 @@ async def _serving(
             tasks.create_task(streams.drain_when(draining), name="drain"),
         ]
         floors = Floors(acks, freshness, ring)
-        servicer = SyncServicer(
-            streams,
-            floors,
-            Queries(ports.read_model, freshness),
-            Lags(ports.subscriptions, meter, freshness),
-            Management(openings, ports.subscriptions, streams, freshness),
-            clock,
-            shards=len(position.next_seq),
+        parts = Parts(
+            streams=streams,
+            floors=floors,
+            queries=Queries(ports.read_model, freshness),
+            lags=Lags(ports.subscriptions, ports.parking, meter, freshness),
+            management=Management(openings, ports.subscriptions, streams, freshness),
+            places=ParkingPlaces(ports.parking, ports.subscriptions, streams),
         )
+        servicer = SyncServicer(parts, clock, shards=len(position.next_seq))
         service = Service(sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"], servicer)
         async with (
             open_server(
@@ -207,6 +226,16 @@ def _backends(settings: SyncSettings, port: int) -> dict[str, str]:
         "portfolio": settings.portfolio_address,
         "analytics": settings.analytics_address,
     }
+
+
+def _accounting(settings: SyncSettings, ports: Ports) -> Accounting:
+    breaker = BreakerPolicy(
+        outcomes=settings.breaker_outcomes,
+        retries_percent_max=settings.breaker_retries_percent_max,
+        pause_seconds=settings.breaker_pause_seconds,
+        pause_seconds_max=settings.breaker_pause_seconds_max,
+    )
+    return Accounting(parking=ports.parking, unacked_bytes_max=settings.unacked_bytes_max, breaker=breaker)
 
 
 async def _begun(read_model: ReadModel, source: EventSource, stop: asyncio.Event) -> Position | None:

@@ -6,6 +6,7 @@ from pydantic_settings import SettingsConfigDict
 
 from infra.runtime.settings import Settings
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX
+from sync.domain.parking import PARKED_EVENTS_MAX
 
 
 class SyncSettings(Settings):
@@ -68,6 +69,26 @@ class SyncSettings(Settings):
 
     subscriptions_max: int = SUBSCRIPTIONS_MAX
     """Durable subscriptions that are kept, for ever. More admit more names; each costs a row, and one per shard."""
+
+    unacked_bytes_max: int = 16 * 1024 * 1024
+    """Bytes of events that a stream has sent and that are not finished, where acks name events; then it is sent nothing
+    more. More lets a slow one run further ahead, and may cost that much memory."""
+
+    parked_events_max: int = PARKED_EVENTS_MAX
+    """Events in the parking place of one subscription; then nothing more is set aside, and delivery pauses. More leaves
+    more time to look after them; an open stream keeps about 200 bytes of each in mind."""
+
+    breaker_outcomes: int = 20
+    """Recent outcomes of events that decide whether a stream pauses. More makes it slower to pause, and surer."""
+
+    breaker_retries_percent_max: int = 50
+    """A stream pauses when a larger share of them is RETRY."""
+
+    breaker_pause_seconds: float = 1.0
+    """How long it then pauses, before one event is sent to try; each further pause is twice as long."""
+
+    breaker_pause_seconds_max: float = 60.0
+    """The longest such pause. Longer spares what is down, shorter notices sooner that it is up again."""
 
     catch_up_readers_max: int = 8
     """Streams that are served from the Order Service at once, as the ring no longer holds what they need. More catches

@@ -67,6 +67,8 @@ def open_from_wire(message: stream_pb2.Open, shards: int, *, acknowledged: bool)
     require("filter", "is not served here: subscribe to the Sync Server", holds=not message.filter)
     require("heartbeat_interval", f"must be {least} s to {most} s", holds=least <= heartbeat <= most)
     require("batch_events_max", "must not be negative", holds=message.batch_events_max >= 0)
+    by_event = "is not served here: subscribe to the Sync Server"
+    require("unacked_events_max", by_event, holds=not message.unacked_events_max)
     require("shards", f"must be different ones of 0 to {shards - 1}", holds=_are_shards(message.shards, shards))
     if acknowledged:
         fits = len(named) <= _SUBSCRIPTION_MAX and (not named or named.isprintable())

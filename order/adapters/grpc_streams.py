@@ -162,6 +162,8 @@ class _Stream:
         self._news.set()
 
     async def _ack(self, ack: stream_pb2.Ack) -> None:
+        if ack.items:
+            raise InvalidRequestError([Violation("ack.items", "are not served here: subscribe to the Sync Server")])
         through = position_from_wire(ack.through)
         check_log(through, self._opening.start.log_epoch, self._feed.shards)
         if not self._asked.subscription:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Final
 
 from stateset.common.v1 import position_pb2
@@ -15,12 +16,15 @@ from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least, listing
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import freshness_to_wire, position_to_wire
+from sync.adapters.checked import Checked
 from sync.adapters.grpc_management import ManagementServicer
+from sync.adapters.grpc_parking import ParkingServicer
 from sync.adapters.wire import ORDER_FIELDS, lag_to_wire, order_to_wire, server_frame_to_wire
-from sync.adapters.wire_requests import Checked, client_frames, done_from_wire, name_from_wire, open_from_wire
+from sync.adapters.wire_requests import client_frames, done_from_wire, name_from_wire, open_from_wire
 from sync.application.floors import Floors
 from sync.application.lag import Lags
 from sync.application.management import Management
+from sync.application.parked import ParkingPlaces
 from sync.application.queries import AsOf, Queries
 from sync.application.subscribe import Streams
 from sync.domain.subscription import SubscriptionKey
@@ -28,25 +32,28 @@ from sync.domain.subscription import SubscriptionKey
 _OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is not waited for
 
 
-class SyncServicer(ManagementServicer):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What the RPCs ask."""
+
+    streams: Streams
+    floors: Floors
+    queries: Queries
+    lags: Lags
+    management: Management
+    places: ParkingPlaces
+
+
+class SyncServicer(ManagementServicer, ParkingServicer):
     """Serves `stateset.sync.v1.SyncService`."""
 
-    def __init__(
-        self,
-        streams: Streams,
-        floors: Floors,
-        queries: Queries,
-        lags: Lags,
-        management: Management,
-        clock: Clock,
-        *,
-        shards: int,
-    ) -> None:
-        super().__init__(management, floors)
-        self._streams = streams
-        self._floors = floors
-        self._queries = queries
-        self._lags = lags
+    def __init__(self, parts: Parts, clock: Clock, *, shards: int) -> None:
+        ManagementServicer.__init__(self, parts.management, parts.floors)
+        ParkingServicer.__init__(self, parts.places)
+        self._streams = parts.streams
+        self._floors = parts.floors
+        self._queries = parts.queries
+        self._lags = parts.lags
         self._clock = clock
         self._shards = shards
 

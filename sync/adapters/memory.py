@@ -1,7 +1,7 @@
 """In-memory twins of the ports: for tests, and to show what each port promises in the fewest words."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Final
@@ -11,13 +11,17 @@ from infra.kernel.filter import Term, matches
 from infra.kernel.position import Position, check_log, check_start
 from infra.kernel.shard import shard_of
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
+from sync.adapters.memory_parking import MemoryParking
 from sync.adapters.wire import order_attributes
 from sync.application.ports import OrderPage, SourceUnavailableError
 from sync.domain.log import Batch, LogHead, OrderRow
+from sync.domain.parking import PARKED_EVENTS_MAX
+from sync.domain.settlement import Settlement, settled
 from sync.domain.snapshot import Chunk, Wanted
 from sync.domain.subscription import (
     Ack,
     AckOutcome,
+    AckStatus,
     Opening,
     Subscription,
     SubscriptionKey,
@@ -179,9 +183,16 @@ class MemoryReadModel:
 
 
 class MemorySubscriptions:
-    """See `ports.Subscriptions`."""
+    """See `ports.Subscriptions`.
 
-    def __init__(self, *, subscriptions_max: int = SUBSCRIPTIONS_MAX) -> None:
+    Attributes:
+        parking: What has been parked.
+    """
+
+    def __init__(
+        self, *, subscriptions_max: int = SUBSCRIPTIONS_MAX, parked_events_max: int = PARKED_EVENTS_MAX
+    ) -> None:
+        self.parking = MemoryParking(parked_events_max=parked_events_max)
         self._stored: dict[SubscriptionKey, Subscription] = {}
         self._subscriptions_max = subscriptions_max
 
@@ -191,17 +202,16 @@ class MemorySubscriptions:
 
     async def open(self, opening: Opening) -> Subscription:
         """See `Subscriptions.open`."""
+        return self._put(opening, opened)
+
+    def _put(self, opening: Opening, change: Callable[[Subscription | None, Opening], Subscription]) -> Subscription:
         if opening.key not in self._stored:
             refuse_more(len(self._stored), self._subscriptions_max)
-        self._stored[opening.key] = subscription = opened(self._stored.get(opening.key), opening)
-        return subscription
+        return self._replace(opening.key, change(self._stored.get(opening.key), opening))
 
     async def create(self, opening: Opening) -> Subscription:
         """See `Subscriptions.create`."""
-        if opening.key not in self._stored:
-            refuse_more(len(self._stored), self._subscriptions_max)
-        self._stored[opening.key] = subscription = created(self._stored.get(opening.key), opening)
-        return subscription
+        return self._put(opening, created)
 
     async def page(self, principal: str, *, after: str, limit: int) -> Sequence[tuple[str, Subscription]]:
         """See `Subscriptions.page`."""
@@ -215,23 +225,35 @@ class MemorySubscriptions:
     async def seek(self, key: SubscriptionKey, log_epoch: str, floors: Mapping[int, int]) -> Subscription | None:
         """See `Subscriptions.seek`."""
         stored = self._stored.get(key)
-        if stored is not None:
-            stored = self._stored[key] = sought(stored, log_epoch, floors)
-        return stored
+        return None if stored is None else self._replace(key, sought(stored, log_epoch, floors))
 
     async def delete(self, key: SubscriptionKey) -> None:
         """See `Subscriptions.delete`."""
         self._stored.pop(key, None)
+        self.parking.clear(key)
 
-    async def commit(self, acks: Sequence[Ack]) -> Sequence[AckOutcome]:
+    async def commit(self, acks: Sequence[Ack | Settlement]) -> Sequence[AckOutcome]:
         """See `Subscriptions.commit`."""
         outcomes = []
         for ack in acks:
-            after, outcome = acked(self._stored.get(ack.key), ack)
+            if isinstance(ack, Ack):
+                after, outcome = acked(self._stored.get(ack.key), ack)
+            else:
+                room = self.parking.room(ack.key)
+                after, outcome = settled(self._stored.get(ack.key), ack, parking_room=room)
+                if outcome.status is AckStatus.COMMITTED:
+                    self.parking.move(ack, parked=not outcome.parking_full)
             if after is not None:
                 self._stored[ack.key] = after
             outcomes.append(outcome)
         return outcomes
+
+    def _replace(self, key: SubscriptionKey, subscription: Subscription) -> Subscription:
+        stored = self._stored.get(key)
+        if stored is not None and stored.log_epoch != subscription.log_epoch:
+            self.parking.clear(key)
+        self._stored[key] = subscription
+        return subscription
 
 
 def _attributes(order: OrderRow) -> dict[str, str]:

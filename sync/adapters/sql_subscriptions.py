@@ -1,5 +1,6 @@
 """Durable subscriptions in SQL. What a change does is decided by the domain; here it is loaded and stored, fenced."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -8,11 +9,15 @@ from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, Met
 from infra.runtime.database import Database
 from infra.runtime.schema import TEXT
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
+from sync.adapters import sql_parking
+from sync.adapters.sql_parking import names
+from sync.domain.done_set import Floor
+from sync.domain.parking import PARKED_EVENTS_MAX
+from sync.domain.settlement import Settlement, settled
 from sync.domain.subscription import (
     Ack,
     AckOutcome,
     AckStatus,
-    Floor,
     Opening,
     Subscription,
     SubscriptionKey,
@@ -42,7 +47,9 @@ _FLOORS: Final = Table(
     Column("shard", Integer, primary_key=True),
     Column("next_seq", BigInteger),
     Column("delivery_epoch", BigInteger),
+    Column("above", TEXT),  # what is done above next_seq, and attempts: [[stretches], {seq: attempts}]
 )
+_NOTHING: Final = "[]"
 _COUNT: Final = select(func.count()).select_from(_SUBSCRIPTIONS)
 _INSERT: Final = """
     INSERT INTO subscriptions (principal, name, log_epoch, filter, filter_hash, delivery_epoch)
@@ -60,9 +67,9 @@ _SAVE: Final = text(
 # The delivery epoch stands in the statement that moves the floor: a superseded stream can write nothing.
 _MOVE: Final = text(
     """
-    UPDATE subscription_floors SET next_seq = :next_seq
+    UPDATE subscription_floors SET next_seq = :next_seq, above = :above
     WHERE principal = :principal AND name = :name AND shard = :shard
-      AND delivery_epoch = :delivery_epoch AND next_seq < :next_seq
+      AND delivery_epoch = :delivery_epoch AND next_seq <= :next_seq
     """
 )
 
@@ -70,9 +77,16 @@ _MOVE: Final = text(
 class SqlSubscriptions:
     """See `ports.Subscriptions`."""
 
-    def __init__(self, database: Database, *, subscriptions_max: int = SUBSCRIPTIONS_MAX) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        subscriptions_max: int = SUBSCRIPTIONS_MAX,
+        parked_events_max: int = PARKED_EVENTS_MAX,
+    ) -> None:
         self._database = database
         self._subscriptions_max = subscriptions_max
+        self._parked_events_max = parked_events_max
 
     async def find(self, key: SubscriptionKey) -> Subscription | None:
         """See `Subscriptions.find`."""
@@ -95,7 +109,7 @@ class SqlSubscriptions:
             begun = _load(connection, opening.key, for_update=True)  # another server may have begun it just now
             stored = None if begun == blank(opening) else begun
         subscription = change(stored, opening)
-        _replace(connection, opening.key, subscription)
+        _replace(connection, opening.key, stored, subscription)
         return subscription
 
     async def create(self, opening: Opening) -> Subscription:
@@ -104,7 +118,7 @@ class SqlSubscriptions:
 
     async def page(self, principal: str, *, after: str, limit: int) -> Sequence[tuple[str, Subscription]]:
         """See `Subscriptions.page`."""
-        names = (
+        listed = (
             select(_SUBSCRIPTIONS.c.name)
             .where(_SUBSCRIPTIONS.c.principal == principal, _SUBSCRIPTIONS.c.name > after)
             .order_by(_SUBSCRIPTIONS.c.name)
@@ -112,7 +126,7 @@ class SqlSubscriptions:
         )
 
         def work(connection: Connection) -> list[tuple[str, Subscription]]:
-            found = connection.execute(names).scalars().all()
+            found = connection.execute(listed).scalars().all()
             loaded = ((name, _load(connection, SubscriptionKey(principal=principal, name=name))) for name in found)
             return [(name, stored) for name, stored in loaded if stored is not None]
 
@@ -123,10 +137,11 @@ class SqlSubscriptions:
 
         def work(connection: Connection) -> Subscription | None:
             stored = _load(connection, key, for_update=True)
-            if stored is not None:
-                stored = sought(stored, log_epoch, floors)
-                _replace(connection, key, stored)
-            return stored
+            if stored is None:
+                return None
+            subscription = sought(stored, log_epoch, floors)
+            _replace(connection, key, stored, subscription)
+            return subscription
 
         return await self._database.write(work)
 
@@ -134,72 +149,79 @@ class SqlSubscriptions:
         """See `Subscriptions.delete`."""
 
         def work(connection: Connection) -> None:
+            sql_parking.clear(connection, key)
             for table in (_FLOORS, _SUBSCRIPTIONS):
-                connection.execute(table.delete().filter_by(**_key(key)))
+                connection.execute(table.delete().filter_by(**names(key)))
 
         await self._database.write(work)
 
-    async def commit(self, acks: Sequence[Ack]) -> Sequence[AckOutcome]:
+    async def commit(self, acks: Sequence[Ack | Settlement]) -> Sequence[AckOutcome]:
         """See `Subscriptions.commit`."""
-        return await self._database.write(lambda connection: _commit(connection, acks))
+        return await self._database.write(lambda connection: _commit(connection, acks, self._parked_events_max))
 
 
-def _commit(connection: Connection, acks: Sequence[Ack]) -> list[AckOutcome]:
+def _commit(connection: Connection, acks: Sequence[Ack | Settlement], parked_events_max: int) -> list[AckOutcome]:
     keys = {ack.key for ack in acks}
     # In one sequence for everybody, so that two transactions cannot wait for each other.
     stored = {
         key: _load(connection, key, for_update=True) for key in sorted(keys, key=lambda key: (key.principal, key.name))
     }
+    before = dict(stored)
     outcomes = []
     for ack in acks:
-        stored[ack.key], outcome = acked(stored[ack.key], ack)
-        if outcome.status is AckStatus.COMMITTED:
-            _move(connection, ack, outcome)
+        if isinstance(ack, Ack):
+            stored[ack.key], outcome = acked(stored[ack.key], ack)
+        else:
+            room = sql_parking.room(connection, ack.key, parked_events_max) if ack.changes.new_parked else 0
+            stored[ack.key], outcome = settled(stored[ack.key], ack, parking_room=room)
+            if outcome.status is AckStatus.COMMITTED:
+                sql_parking.move(connection, ack, parked=not outcome.parking_full)
         outcomes.append(outcome)
+    for key, subscription in stored.items():
+        _move(connection, key, before[key], subscription)
     return outcomes
 
 
-def _move(connection: Connection, ack: Ack, outcome: AckOutcome) -> None:
-    for shard in ack.through:
-        connection.execute(
-            _MOVE,
-            {
-                **_key(ack.key),
-                "shard": shard,
-                "next_seq": outcome.floors[shard],
-                "delivery_epoch": ack.delivery_epoch,
-            },
-        )
+def _move(
+    connection: Connection, key: SubscriptionKey, before: Subscription | None, after: Subscription | None
+) -> None:
+    """Writes the floors that have moved, each once however many acks moved it."""
+    if before is None or after is None:
+        return
+    for shard, floor in after.floors.items():
+        if floor != before.floors[shard]:
+            connection.execute(_MOVE, {**names(key), "shard": shard, **_floor(floor)})
 
 
 def _load(connection: Connection, key: SubscriptionKey, *, for_update: bool = False) -> Subscription | None:
-    query = select(_SUBSCRIPTIONS).filter_by(**_key(key))
+    query = select(_SUBSCRIPTIONS).filter_by(**names(key))
     row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
     if row is None:
         return None
-    floors = connection.execute(select(_FLOORS).filter_by(**_key(key))).all()
+    floors = connection.execute(select(_FLOORS).filter_by(**names(key))).all()
     return Subscription(
         log_epoch=row.log_epoch,
         filter=row.filter,
         filter_hash=row.filter_hash,
         delivery_epoch=row.delivery_epoch,
-        floors={each.shard: Floor(next_seq=each.next_seq, delivery_epoch=each.delivery_epoch) for each in floors},
+        floors={each.shard: _floor_of(each.next_seq, each.delivery_epoch, each.above) for each in floors},
     )
 
 
-def _replace(connection: Connection, key: SubscriptionKey, subscription: Subscription) -> None:
+def _replace(
+    connection: Connection, key: SubscriptionKey, stored: Subscription | None, subscription: Subscription
+) -> None:
+    if stored is not None and stored.log_epoch != subscription.log_epoch:
+        sql_parking.clear(connection, key)
     connection.execute(_SAVE, _row(key, subscription))
-    connection.execute(_FLOORS.delete().filter_by(**_key(key)))
-    rows = [
-        {**_key(key), "shard": shard, "next_seq": floor.next_seq, "delivery_epoch": floor.delivery_epoch}
-        for shard, floor in subscription.floors.items()
-    ]
+    connection.execute(_FLOORS.delete().filter_by(**names(key)))
+    rows = [{**names(key), "shard": shard, **_floor(floor)} for shard, floor in subscription.floors.items()]
     connection.execute(_FLOORS.insert(), rows)
 
 
 def _row(key: SubscriptionKey, subscription: Subscription) -> dict[str, Any]:
     return {
-        **_key(key),
+        **names(key),
         "log_epoch": subscription.log_epoch,
         "filter": subscription.filter,
         "filter_hash": subscription.filter_hash,
@@ -207,5 +229,18 @@ def _row(key: SubscriptionKey, subscription: Subscription) -> dict[str, Any]:
     }
 
 
-def _key(key: SubscriptionKey) -> dict[str, Any]:
-    return {"principal": key.principal, "name": key.name}
+def _floor(floor: Floor) -> dict[str, int | str]:
+    above = json.dumps([floor.done, floor.attempts]) if floor.done or floor.attempts else _NOTHING
+    return {"next_seq": floor.next_seq, "delivery_epoch": floor.delivery_epoch, "above": above}
+
+
+def _floor_of(next_seq: int, delivery_epoch: int, above: str) -> Floor:
+    if above == _NOTHING:
+        return Floor(next_seq=next_seq, delivery_epoch=delivery_epoch)
+    done, attempts = json.loads(above)
+    return Floor(
+        next_seq=next_seq,
+        delivery_epoch=delivery_epoch,
+        done=tuple((first, end) for first, end in done),
+        attempts={int(seq): count for seq, count in attempts.items()},
+    )

@@ -13,7 +13,9 @@ from stateset.sync.v1 import sync_service_pb2
 from infra.kernel.filter import Field
 from infra.runtime.grpc.wire import embedded, position_to_wire, timestamp_from_wire, timestamp_to_wire
 from sync.adapters.grpc_status import status_of_end
+from sync.adapters.wire_parking import redelivery_to_wire
 from sync.adapters.wire_views import view_of
+from sync.domain.delivery import Redelivery
 from sync.domain.fanout import Frame
 from sync.domain.frames import (
     AckResult,
@@ -32,6 +34,7 @@ from sync.domain.frames import (
 from sync.domain.log import Attributes, Batch, Event, OrderRow
 from sync.domain.ring import Piece
 from sync.domain.session import ServerFrame
+from sync.domain.subscription import AckStatus
 
 # Both kinds of stream spell their messages alike, so that the same bytes serve both.
 _FRAME: Final = sync_service_pb2.SubscribeResponse.FRAME_FIELD_NUMBER
@@ -166,6 +169,8 @@ def server_frame_to_wire(frame: ServerFrame) -> bytes:
         return _snapshot_orders(frame)
     if isinstance(frame, Closed):
         return _closed(frame)
+    if isinstance(frame, Redelivery):
+        return redelivery_to_wire(frame)
     return _control_to_wire(frame)
 
 
@@ -200,6 +205,8 @@ def _opened(frame: Opened) -> order_frame_pb2.ServerFrame:
     )
     if frame.earliest is not None:
         opened.earliest.CopyFrom(position_to_wire(frame.earliest))
+    if frame.redelivered_below is not None:
+        opened.redelivered_below.CopyFrom(position_to_wire(frame.redelivered_below))
     return order_frame_pb2.ServerFrame(opened=opened)
 
 
@@ -213,10 +220,18 @@ def _progress(frame: Progress) -> order_frame_pb2.ServerFrame:
 def _ack_result(frame: AckResult) -> order_frame_pb2.ServerFrame:
     result = stream_pb2.AckResult(
         ack_id=frame.ack_id,
-        status=stream_pb2.AckStatus.Value(f"ACK_STATUS_{frame.status}"),
+        status=_status(frame.status),
         floor=position_to_wire(frame.floor),
+        items=[
+            stream_pb2.AckItemResult(shard=item.shard, seq=item.seq, status=_status(status))
+            for item, status in frame.items
+        ],
     )
     return order_frame_pb2.ServerFrame(ack_result=result)
+
+
+def _status(status: AckStatus) -> stream_pb2.AckStatus.ValueType:
+    return stream_pb2.AckStatus.Value(f"ACK_STATUS_{status}")
 
 
 def _phase_change(frame: PhaseChange) -> order_frame_pb2.ServerFrame:
@@ -250,6 +265,7 @@ def lag_to_wire(lag: Lag) -> stream_pb2.Lag:
         events=lag.events,
         unacked=lag.unacked,
         blocking_order_id=lag.blocking_order_id,
+        parked=lag.parked,
         retention_headroom=lag.retention_headroom,
         bound_by=stream_pb2.LagBound.Value(f"LAG_BOUND_{lag.bound_by}"),
     )

@@ -9,10 +9,12 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import EVERYTHING, FilterError, Term, fields_of, parse
 from infra.kernel.position import Position
-from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_from_wire, position_of_token, timestamp_from_wire
+from sync.adapters.checked import Checked
 from sync.adapters.wire import EVENT_FIELDS
+from sync.adapters.wire_parking import ack_items
 from sync.domain.frames import (
+    AckItems,
     AckThrough,
     Alive,
     ClientFrame,
@@ -34,37 +36,12 @@ _SILENCE_SECONDS_MAX: Final = 300.0
 _BATCH_EVENTS: Final = 500
 _BATCH_EVENTS_MAX: Final = 10_000  # beyond that the frame's bytes are the bound anyway
 _CHECKPOINT_EPOCH_MAX: Final = 2**62  # room for more openings than there will ever be
+_UNACKED_EVENTS_MAX: Final = 50_000  # an event that waits costs about 500 bytes, beside its own
 _POINTS: Final = {
     stream_pb2.START_POINT_EARLIEST: StartPoint.EARLIEST,
     stream_pb2.START_POINT_LATEST: StartPoint.LATEST,
     stream_pb2.START_POINT_STORED: StartPoint.STORED,
 }
-
-
-class Checked:
-    """Collects what is wrong with a request, field by field."""
-
-    def __init__(self) -> None:
-        self._violations: list[Violation] = []
-
-    def refuse_unless(self, holds: bool, field: str, description: str) -> None:  # noqa: FBT001 - the condition is the point
-        """Notes a violation if the condition does not hold."""
-        if not holds:
-            self._violations.append(Violation(field, description))
-
-    def text(self, value: str, field: str) -> str:
-        """The text, which must not hold U+0000: no database and no C library agrees on what it means."""
-        self.refuse_unless("\0" not in value, field, "must not contain U+0000")
-        return value
-
-    def done(self) -> None:
-        """Ends the check.
-
-        Raises:
-            InvalidRequestError: Something is wrong.
-        """
-        if self._violations:
-            raise InvalidRequestError(self._violations)
 
 
 def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable: bool) -> Open:
@@ -95,6 +72,7 @@ def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable:
         silence_seconds=_silence_seconds(message, checked, f"{path}.silence_max", durable=durable),
         batch_events_max=min(message.batch_events_max or _BATCH_EVENTS, _BATCH_EVENTS_MAX),
         checkpoint_epoch=message.checkpoint_epoch,
+        unacked_events_max=message.unacked_events_max,
     )
     checked.refuse_unless(
         not isinstance(asked.start, SnapshotStart) or "type" not in fields_of(asked.term),
@@ -103,6 +81,11 @@ def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable:
     )
     checked.refuse_unless(
         0 <= message.checkpoint_epoch <= _CHECKPOINT_EPOCH_MAX, f"{path}.checkpoint_epoch", "must be 0 to 2^62"
+    )
+    checked.refuse_unless(
+        0 <= message.unacked_events_max <= _UNACKED_EVENTS_MAX,
+        f"{path}.unacked_events_max",
+        f"must be between 0 and {_UNACKED_EVENTS_MAX}",
     )
     checked.refuse_unless(message.batch_events_max >= 0, f"{path}.batch_events_max", "must not be negative")
     checked.done()
@@ -186,9 +169,9 @@ def _client_frame(frame: stream_pb2.ClientFrame) -> ClientFrame:
             checked.done()
             return grant
         case "ack":
-            checked.refuse_unless(frame.ack.HasField("through"), "frame.ack.through", "must be set")
+            ack = _ack(frame.ack, checked)
             checked.done()
-            return AckThrough(ack_id=frame.ack.ack_id, through=position_from_wire(frame.ack.through))
+            return ack
         case "heartbeat":
             return Alive()
         case "close":
@@ -201,6 +184,15 @@ def _client_frame(frame: stream_pb2.ClientFrame) -> ClientFrame:
     raise AssertionError  # done() has raised
 
 
+def _ack(message: stream_pb2.Ack, checked: Checked) -> AckThrough | AckItems:
+    checked.refuse_unless(
+        message.HasField("through") != bool(message.items), "frame.ack", "must have one of through and items"
+    )
+    if message.items:
+        return AckItems(ack_id=message.ack_id, items=ack_items(message, checked))
+    return AckThrough(ack_id=message.ack_id, through=position_from_wire(message.through))
+
+
 def _check_kind(message: stream_pb2.Open, checked: Checked, path: str, *, durable: bool) -> None:
     named = bool(message.subscription)
     if not durable:
@@ -211,6 +203,7 @@ def _check_kind(message: stream_pb2.Open, checked: Checked, path: str, *, durabl
         f"{path}.subscription",
         f"must have at most {_NAME_CHARACTERS_MAX} characters",
     )
+    checked.refuse_unless(named or not message.unacked_events_max, f"{path}.unacked_events_max", "needs a subscription")
     checked.refuse_unless(
         named or message.start.point != stream_pb2.START_POINT_STORED,
         f"{path}.start.point",

@@ -1,11 +1,13 @@
-"""Acks of all streams, made durable together."""
+"""Acks of all streams, whatever they name, made durable together."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from infra.runtime.clock import Clock
 from sync.application.metrics import ACKS
 from sync.application.ports import Subscriptions
+from sync.domain.settlement import Settlement
 from sync.domain.subscription import Ack, AckOutcome
 
 _WAITING_MAX: Final = 4_096  # then the streams' requests are read no further
@@ -15,13 +17,18 @@ Answer = Callable[[AckOutcome | Exception], None]
 
 
 class Acks:
-    """Groups what waits while a transaction runs into the next one: a lone ack waits for nothing."""
+    """Groups what waits while a transaction runs into the next one: a lone ack waits for nothing.
 
-    def __init__(self, subscriptions: Subscriptions) -> None:
+    Attributes:
+        clock: When something was set aside.
+    """
+
+    def __init__(self, subscriptions: Subscriptions, clock: Clock) -> None:
+        self.clock = clock
         self._subscriptions = subscriptions
-        self._waiting: asyncio.Queue[tuple[Ack, Answer]] = asyncio.Queue(_WAITING_MAX)
+        self._waiting: asyncio.Queue[tuple[Ack | Settlement, Answer]] = asyncio.Queue(_WAITING_MAX)
 
-    async def submit(self, ack: Ack, answer: Answer) -> None:
+    async def submit(self, ack: Ack | Settlement, answer: Answer) -> None:
         """Hands over an ack; `answer` is called once its outcome is durable, or with what went wrong."""
         await self._waiting.put((ack, answer))
 
@@ -33,7 +40,7 @@ class Acks:
                 group.append(self._waiting.get_nowait())
             await self._commit(group)
 
-    async def _commit(self, group: list[tuple[Ack, Answer]]) -> None:
+    async def _commit(self, group: list[tuple[Ack | Settlement, Answer]]) -> None:
         try:
             outcomes = await self._subscriptions.commit([ack for ack, _ in group])
         except Exception as error:  # noqa: BLE001 - each stream is told, and the next group may do better

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from infra.kernel.position import Position
 from infra.runtime.clock import Clock
 from sync.application.freshness import Freshness
-from sync.application.ports import Subscriptions
+from sync.application.ports import Parking, Subscriptions
 from sync.domain.errors import SubscriptionNotFoundError
 from sync.domain.frames import Lag, LagBound
-from sync.domain.lag import Horizon, Standing, lag_of, unacked_by_shard
+from sync.domain.lag import Horizon, Standing, lag_of, unacked_by_shard, unacked_of
 from sync.domain.ring import Ring
 from sync.domain.subscription import SubscriptionKey
 
@@ -49,7 +49,7 @@ class LagMeter:
     def _blocking(self, standing: Standing) -> str:
         waiting = unacked_by_shard(standing)
         shard = max(waiting, key=waiting.__getitem__, default=0)
-        if standing.floors is None or not waiting.get(shard):
+        if standing.floors is None or not waiting.get(shard) or not unacked_of(standing):
             return ""
         return self._ring.segments[shard].order_id(standing.floors[shard])
 
@@ -57,8 +57,9 @@ class LagMeter:
 class Lags:
     """Tells the lag of durable subscriptions."""
 
-    def __init__(self, subscriptions: Subscriptions, meter: LagMeter, freshness: Freshness) -> None:
+    def __init__(self, subscriptions: Subscriptions, parking: Parking, meter: LagMeter, freshness: Freshness) -> None:
         self._subscriptions = subscriptions
+        self._parking = parking
         self._meter = meter
         self._freshness = freshness
 
@@ -80,6 +81,7 @@ class Lags:
             lag=replace(
                 lag,
                 unacked=sum(each.unacked for each in lags),
+                parked=await self._parking.count(key),
                 blocking_order_id=next((each.blocking_order_id for each in lags if each.blocking_order_id), ""),
                 bound_by=max((each.bound_by for each in lags), key=_gravity, default=LagBound.ABSENT),
             ),

@@ -2,6 +2,7 @@
 
 import random
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from infra.kernel.position import (
@@ -13,13 +14,14 @@ from infra.kernel.position import (
     check_log,
     check_start,
 )
+from sync.application.accounting import Accounting
 from sync.application.freshness import Freshness
 from sync.application.ports import EventSource, SourceUnavailableError, Subscriptions
 from sync.domain.fanout import Selection
 from sync.domain.frames import Open, SnapshotStart, Start, StartPoint, StartTime
 from sync.domain.ring import Ring
-from sync.domain.session import Terms
 from sync.domain.subscription import Opening, Subscription, SubscriptionKey
+from sync.domain.terms import Terms
 
 _SNAPSHOT_SECONDS: Final = 5.0  # that this server may be behind one where a snapshot was begun
 
@@ -33,9 +35,11 @@ class Openings:
         ring: Ring,
         freshness: Freshness,
         subscriptions: Subscriptions,
+        accounting: Accounting,
         *,
         stream_seconds_max: float,
     ) -> None:
+        self._accounting = accounting
         self._stream_seconds_max = stream_seconds_max
         self._source = source
         self._ring = ring
@@ -54,26 +58,36 @@ class Openings:
         stored = await self._subscriptions.find(key) if key else None
         start = await self.place(asked.start, selection, stored)
         await self._reach_snapshot(asked)
-        epoch, floors = 0, None
-        if key is not None:
-            taken = await self._subscriptions.open(self._opening(asked, key, selection, start))
-            epoch = taken.delivery_epoch
-            floors = tuple(taken.next_seq(shard) or 0 for shard in range(len(start)))
-            if asked.start is StartPoint.STORED:
-                start = tuple(taken.next_seq(shard) or seq for shard, seq in enumerate(start))
+        terms = self._terms(asked, selection, start)
+        if key is None:
+            return terms
+        taken = await self._subscriptions.open(self._opening(asked, key, selection, start))
+        floors = tuple(taken.next_seq(shard) or 0 for shard in range(len(start)))
+        stored_start = tuple(floors[shard] if seq else 0 for shard, seq in enumerate(terms.next_seqs))
+        may_repeat = asked.unacked_events_max > 0 and taken.delivery_epoch > 1
+        return replace(
+            terms,
+            next_seqs=stored_start if asked.start is StartPoint.STORED else terms.next_seqs,
+            delivery_epoch=taken.delivery_epoch,
+            floors=floors,
+            tracking=await self._accounting.tracking(asked, key, selection, taken),
+            redelivered_below=await self._newest_heads() if may_repeat else None,
+        )
+
+    def _terms(self, asked: Open, selection: Selection, start: tuple[int, ...]) -> Terms:
+        """Those of a stream that has no subscription."""
         return Terms(
             log_epoch=self._freshness.position.log_epoch,
             selection=selection,
-            next_seqs=tuple(seq if shard in selection.shards else 0 for shard, seq in enumerate(start)),
-            delivery_epoch=epoch,
+            next_seqs=_of_shards(start, selection),
+            delivery_epoch=0,
             credit=asked.credit,
             heartbeat_seconds=asked.heartbeat_seconds,
             batch_events_max=asked.batch_events_max,
             silence_seconds=asked.silence_seconds,
             stream_seconds=self._stream_seconds_max * random.uniform(0.9, 1.1),  # noqa: S311 - so that streams that came together do not go together
-            earliest=tuple(seq if shard in selection.shards else 0 for shard, seq in enumerate(self._earliest())),
+            earliest=_of_shards(self._earliest(), selection),
             filter=asked.filter,
-            floors=floors,
             snapshot_after=asked.start.after_order_id if isinstance(asked.start, SnapshotStart) else None,
         )
 
@@ -91,6 +105,11 @@ class Openings:
         if isinstance(asked.start, SnapshotStart):
             await self._freshness.reach(AtLeast(position=asked.start.at, seconds=_SNAPSHOT_SECONDS))
 
+    async def _newest_heads(self) -> tuple[int, ...]:
+        with suppress(SourceUnavailableError):
+            self._freshness.read(await self._source.head())
+        return self._heads()
+
     def _opening(self, asked: Open, key: SubscriptionKey, selection: Selection, start: tuple[int, ...]) -> Opening:
         if isinstance(asked.start, SnapshotStart):
             start = self._earliest()  # nothing is done before the snapshot's end is acked
@@ -101,6 +120,7 @@ class Openings:
             filter_hash=selection.filter_hash,
             start={shard: start[shard] for shard in selection.shards},
             checkpoint_epoch=asked.checkpoint_epoch,
+            resets=_resets(asked),
         )
 
     async def _start(self, start: Start, selection: Selection, stored: Subscription | None) -> tuple[int, ...]:
@@ -134,9 +154,7 @@ class Openings:
         except PositionAheadError:
             # The log may have grown since its head was last read: whoever was answered by it a moment ago may come
             # here before its events do.
-            with suppress(SourceUnavailableError):
-                self._freshness.read(await self._source.head())
-            check_start(self._position(start), self._earliest(), self._heads(), shards)
+            check_start(self._position(start), self._earliest(), await self._newest_heads(), shards)
         return start
 
     def _heads(self) -> tuple[int, ...]:
@@ -145,6 +163,15 @@ class Openings:
 
     def _position(self, next_seqs: tuple[int, ...]) -> Position:
         return Position(log_epoch=self._freshness.position.log_epoch, next_seq=next_seqs)
+
+
+def _of_shards(seqs: tuple[int, ...], selection: Selection) -> tuple[int, ...]:
+    return tuple(seq if shard in selection.shards else 0 for shard, seq in enumerate(seqs))
+
+
+def _resets(asked: Open) -> bool:
+    """Whether what is done is what lies before the start. Who has a checkpoint says so itself, by acks."""
+    return asked.unacked_events_max > 0 and asked.checkpoint_epoch == 0 and asked.start is not StartPoint.STORED
 
 
 def _check_filter(position: Position, filter_hash: bytes) -> None:

@@ -8,6 +8,8 @@ from infra.kernel.digest import Digest
 from infra.kernel.filter import Term
 from infra.kernel.position import Position
 from sync.domain.log import Batch, LogHead, OrderRow
+from sync.domain.parking import Choice, Mark, ParkedEvent
+from sync.domain.settlement import Settlement
 from sync.domain.snapshot import Chunk, Wanted
 from sync.domain.subscription import Ack, AckOutcome, Opening, Subscription, SubscriptionKey
 
@@ -138,10 +140,54 @@ class Subscriptions(Protocol):
         """
 
     async def delete(self, key: SubscriptionKey) -> None:
-        """Forgets a subscription, if there is one."""
+        """Forgets a subscription and what it has parked, if there is one."""
 
-    async def commit(self, acks: Sequence[Ack]) -> Sequence[AckOutcome]:
-        """Moves floors, one outcome per ack in their sequence; see `domain.subscription.acked`.
+    async def commit(self, acks: Sequence[Ack | Settlement]) -> Sequence[AckOutcome]:
+        """Moves floors, and fills and empties parking places: one outcome per ack, in their sequence.
 
-        The delivery epoch is compared where the floor is written, so a stream that was superseded changes nothing.
+        See `domain.subscription.acked` and `domain.settlement.settled`. The delivery epoch is compared in each
+        statement that writes, so a stream that was superseded changes nothing.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedPage:
+    """Parked events by shard and seq; `more` says whether others follow the last one."""
+
+    events: Sequence[ParkedEvent]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkingView:
+    """What a stream is to know of the parking place, of one snapshot.
+
+    Attributes:
+        marks: Of every event that is parked.
+        replaying: The first of those that are to be sent again, whole.
+    """
+
+    marks: Sequence[Mark]
+    replaying: Sequence[ParkedEvent]
+
+
+class Parking(Protocol):
+    """Parking places: what `Subscriptions.commit` has put there. Every call is one transaction."""
+
+    async def page(self, key: SubscriptionKey, *, after: tuple[int, int], limit: int) -> ParkedPage:
+        """At most `limit` parked events behind the shard and seq `after`."""
+
+    async def replay(self, key: SubscriptionKey, choice: Choice) -> int:
+        """Says that events are to be sent again, by the stream that holds their shard; how many, durable on return."""
+
+    async def discard(self, key: SubscriptionKey, choice: Choice) -> int:
+        """Forgets events for good; how many."""
+
+    async def count(self, key: SubscriptionKey) -> int:
+        """How many events are parked."""
+
+    async def revision(self, key: SubscriptionKey) -> int:
+        """Grows with every `replay` and `discard`; 0 for a subscription that is unknown."""
+
+    async def view(self, key: SubscriptionKey, shards: Sequence[int], *, replaying_max: int) -> ParkingView:
+        """What a stream of those shards is to know."""

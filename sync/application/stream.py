@@ -6,19 +6,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from infra.kernel.position import check_log
 from sync.application.acks import Acks
 from sync.application.beats import Beats
 from sync.application.freshness import Freshness
 from sync.application.lag import LagMeter
 from sync.application.metrics import BEHIND, DELIVERED, STREAMS
-from sync.domain.errors import AckRefusedError, CallerSilentError, FencedError
+from sync.application.settling import Settling
+from sync.domain.delivery import Redelivery
+from sync.domain.errors import CallerSilentError, FencedError
 from sync.domain.fanout import Fanout, Frame
-from sync.domain.frames import AckThrough, Alive, ClientFrame, Close, Closed, Grant, Phase, PhaseChange
+from sync.domain.frames import AckItems, AckThrough, Alive, ClientFrame, Close, Closed, Grant, Phase, PhaseChange
 from sync.domain.log import Batch
-from sync.domain.session import ServerFrame, Session, Terms
+from sync.domain.session import ServerFrame, Session
 from sync.domain.snapshot import Chunk, Wanted
-from sync.domain.subscription import Ack, AckOutcome, AckStatus, SubscriptionKey
+from sync.domain.subscription import AckOutcome, AckStatus, SubscriptionKey
+from sync.domain.terms import Terms
 
 _UNREAD_SECONDS: Final = 1.0  # a catch-up reader whose batch stays unread that long serves somebody else
 
@@ -34,14 +36,19 @@ class Common:
 
 
 class Stream:
-    """A session with what wakes it."""
+    """A session with what wakes it.
+
+    Attributes:
+        key: The durable subscription that it is of, if any.
+        parking_changed: Is set when somebody has replayed or discarded parked events of the subscription.
+    """
 
     def __init__(self, terms: Terms, key: SubscriptionKey | None, common: Common, beats: Beats) -> None:
         self._now = asyncio.get_running_loop().time
         self.session = Session(terms, common.fanout, now=self._now(), lag_of=common.meter.of)
         self.key = key
-        self._delivery_epoch = terms.delivery_epoch
-        self._acks = common.acks
+        self.parking_changed = asyncio.Event()
+        self._settling = Settling(self.session, key, terms.delivery_epoch, common.acks, self._answered)
         self._freshness = common.freshness
         self._news = asyncio.Event()
         self._hunger = asyncio.Event()
@@ -96,8 +103,13 @@ class Stream:
                 if error_of_end is not None:
                     raise error_of_end
                 return
+            if session.deliveries is not None:
+                await self._settling.divert()
             if frame is None:
                 await self._wait()
+            elif isinstance(frame, Redelivery):
+                DELIVERED.inc(len(frame.deliveries))
+                yield frame
             elif isinstance(frame, Frame):
                 if frame.message:
                     DELIVERED.inc(frame.events)
@@ -116,7 +128,9 @@ class Stream:
                 case Grant():
                     self.session.grant(request)
                 case AckThrough():
-                    await self._ack(request)
+                    await self._settling.ack(request)
+                case AckItems():
+                    await self._settling.settle(request)
                 case Close():
                     self.session.close()
                 case Alive():
@@ -147,8 +161,14 @@ class Stream:
             self._hunger.clear()
             await self._hunger.wait()
 
+    def news(self) -> None:
+        """The session has something to say."""
+        self._news.set()
+
     async def eat(self, batch: Batch) -> bool:
         """Gives the stream a batch and waits until it is sent; False if that takes too long: it is taken back."""
+        if batch.last_seq < self.session.position.next_seq[batch.shard]:
+            return False  # the stream has skipped what is done, and wants something else
         self.session.feed(batch)
         self._eaten.clear()
         self._news.set()
@@ -158,24 +178,14 @@ class Stream:
         self.session.starve()
         return self._eaten.is_set()
 
-    async def _ack(self, request: AckThrough) -> None:
-        if self.key is None:
-            raise AckRefusedError("frame.ack", "the stream has no subscription to keep a floor for")
-        position = self.session.position
-        check_log(request.through, position.log_epoch, len(position.next_seq))
-        through = self.session.check_ack(request)
-        ack = Ack(key=self.key, ack_id=request.ack_id, delivery_epoch=self._delivery_epoch, through=through)
-        await self._acks.submit(ack, lambda outcome: self._acked(request.ack_id, outcome))
-
-    def _acked(self, ack_id: str, outcome: AckOutcome | Exception) -> None:
+    def _answered(self, outcome: AckOutcome | Exception) -> None:
         if isinstance(outcome, Exception):
             self.fail(outcome)
-        else:
-            self.session.acked(ack_id, outcome)
-            if outcome.status is AckStatus.FENCED and self.key is not None:
-                self._fenced = FencedError(self.key.name)
-                self.session.close()
-            self._news.set()
+            return
+        if outcome.status is AckStatus.FENCED and self.key is not None:
+            self._fenced = FencedError(self.key.name)
+            self.session.close()
+        self._news.set()
 
     def _signal(self) -> None:
         if not self.session.fed:

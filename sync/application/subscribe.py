@@ -7,15 +7,25 @@ by one task each, which touch nothing but the session and wake the writer.
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sync.application.beats import Beats
 from sync.application.catch_up import CatchUp
 from sync.application.opening import Openings
+from sync.application.redelivery import Redeliveries
 from sync.application.stream import Common, Stream
 from sync.domain.errors import FencedError, TooManyStreamsError
 from sync.domain.frames import ClientFrame, Open
 from sync.domain.subscription import SubscriptionKey
+
+
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """What brings a stream the events that the ring does not have."""
+
+    catch_up: CatchUp
+    redeliveries: Redeliveries
 
 
 class Streams:
@@ -24,14 +34,14 @@ class Streams:
     def __init__(
         self,
         openings: Openings,
-        catch_up: CatchUp,
+        helpers: Helpers,
         common: Common,
         *,
         tasks: asyncio.TaskGroup,
         streams_max: int,
     ) -> None:
         self._openings = openings
-        self._catch_up = catch_up
+        self._helpers = helpers
         self._common = common
         self._tasks = tasks
         self._streams_max = streams_max
@@ -53,6 +63,11 @@ class Streams:
         """Ends the open streams of a subscription: it has been moved, or is no more."""
         for stream in self.of(key):
             stream.fail(FencedError(key.name))
+
+    def parking_changed(self, key: SubscriptionKey) -> None:
+        """Tells the open streams of a subscription that somebody has replayed or discarded parked events."""
+        for stream in self.of(key):
+            stream.parking_changed.set()
 
     async def drain_when(self, draining: asyncio.Event) -> None:
         """Ends every stream with GoAway once `draining` is set, and those that are opened after it."""
@@ -99,9 +114,11 @@ class Streams:
                 helper.cancel()
 
     def _help(self, stream: Stream, requests: AsyncIterator[ClientFrame] | None) -> list[asyncio.Task[None]]:
-        helpers = [self._start(stream, self._catch_up.serve(stream), "stream-catch-up")]
+        helpers = [self._start(stream, self._helpers.catch_up.serve(stream), "stream-catch-up")]
         if requests is not None:
             helpers.append(self._start(stream, stream.read_requests(requests), "stream-requests"))
+        if stream.session.deliveries is not None:
+            helpers.append(self._start(stream, self._helpers.redeliveries.serve(stream), "stream-redeliveries"))
         return helpers
 
     def _start(self, stream: Stream, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -104,17 +104,13 @@ class Fanout:
         pieces = _fair_pieces(segments, selection, next_seqs, limits)
         if not pieces:
             return None
-        after = list(next_seqs)
-        for piece in pieces:
-            after[piece.shard] = piece.last_seq + 1
         matching = [piece for piece in pieces if piece.chunks]
-        return Frame(
-            self._encode(matching) if matching else b"",
-            sum(len(piece.chunks) for piece in matching),
-            sum(piece.size for piece in matching),
-            tuple(after),
-            silent=len(matching) < len(pieces),
-        )
+        message = self._encode(matching) if matching else b""
+        return _frame(message, pieces, next_seqs, silent=len(matching) < len(pieces))
+
+    def frame_of(self, pieces: Sequence[Piece], next_seqs: tuple[int, ...]) -> Frame:
+        """A frame that says these pieces, even those without events, to one reader that stands at `next_seqs`."""
+        return _frame(self._encode(pieces), pieces, next_seqs, silent=False)
 
     def _keep(self, key: tuple[object, ...], frame: Frame, version: int) -> None:
         replaced = self._shared.pop(key, None)
@@ -125,6 +121,19 @@ class Fanout:
         while self._shared_bytes > _SHARED_BYTES_MAX or len(self._shared) > _SHARED_FRAMES_MAX:
             _, (oldest, _) = self._shared.popitem(last=False)
             self._shared_bytes -= len(oldest.message)
+
+
+def _frame(message: bytes, pieces: Sequence[Piece], next_seqs: tuple[int, ...], *, silent: bool) -> Frame:
+    after = list(next_seqs)
+    for piece in pieces:
+        after[piece.shard] = piece.last_seq + 1
+    return Frame(
+        message,
+        sum(len(piece.chunks) for piece in pieces),
+        sum(piece.size for piece in pieces),
+        tuple(after),
+        silent=silent,
+    )
 
 
 def _fair_pieces(

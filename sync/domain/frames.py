@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from infra.kernel.filter import Term
 from infra.kernel.position import Position
+from sync.domain.outcome import AckItem
 from sync.domain.subscription import AckStatus
 
 
@@ -15,6 +16,7 @@ class Phase(StrEnum):
     CATCHING_UP = "CATCHING_UP"
     LIVE = "LIVE"
     BEHIND = "BEHIND"
+    PAUSED = "PAUSED"
 
 
 class LagBound(StrEnum):
@@ -74,6 +76,7 @@ class Open:
         credit: The first grant; none where the transport alone bounds what is in flight.
         silence_seconds: The caller's longest silence; none if it may be silent for ever.
         checkpoint_epoch: Delivery epoch of the caller's own checkpoint; 0 if it has none.
+        unacked_events_max: Most events that are sent and not finished; 0 where acks name positions only.
     """
 
     subscription: str
@@ -86,6 +89,7 @@ class Open:
     batch_events_max: int
     silence_seconds: float | None = None
     checkpoint_epoch: int = 0
+    unacked_events_max: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,14 @@ class AckThrough:
 
     ack_id: str
     through: Position
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AckItems:
+    """What became of single events."""
+
+    ack_id: str
+    items: tuple[AckItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +118,12 @@ class Close:
     """The caller has enough."""
 
 
-ClientFrame = Grant | AckThrough | Alive | Close
+ClientFrame = Grant | AckThrough | AckItems | Alive | Close
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The stream is open."""
+    """The stream is open. Below `redelivered_below` an earlier stream of the subscription may have been."""
 
     position: Position
     delivery_epoch: int
@@ -120,6 +132,7 @@ class Opened:
     filter: str = ""
     batch_events_max: int = 0
     earliest: Position | None = None
+    redelivered_below: Position | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,11 +176,12 @@ class SnapshotEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AckResult:
-    """What became of an ack."""
+    """What became of an ack, and of each of its items."""
 
     ack_id: str
     status: AckStatus
     floor: Position
+    items: tuple[tuple[AckItem, AckStatus], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +193,7 @@ class Lag:
     retention_headroom: int
     credit_left: Grant | None
     bound_by: LagBound
+    parked: int = 0
     time_us: int | None = None
     blocking_order_id: str = ""
 

@@ -14,12 +14,16 @@ class Standing:
         shards: Those that it reads; only their entries count.
         floors: None where nothing is acknowledged.
         credit: What is left; none where the transport alone bounds what is in flight.
+        unfinished: Events that were sent and are not finished; none where no account is kept of single ones.
+        parked: Events in the parking place, as far as the reader's stream knows.
     """
 
     shards: Sequence[int]
     next_seqs: Sequence[int]
     floors: Sequence[int] | None
     credit: Grant | None
+    unfinished: int | None = None
+    parked: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,11 +41,19 @@ def lag_of(standing: Standing, horizon: Horizon) -> Lag:
     oldest = standing.floors or standing.next_seqs
     return Lag(
         events=behind,
-        unacked=sum(unacked_by_shard(standing).values()),
+        unacked=unacked_of(standing),
+        parked=standing.parked,
         retention_headroom=min((oldest[shard] - horizon.earliest[shard] for shard in standing.shards), default=0),
         credit_left=standing.credit,
         bound_by=_bound(standing, horizon, behind),
     )
+
+
+def unacked_of(standing: Standing) -> int:
+    """How many events were sent and are not done; those that match, where account is kept of single ones."""
+    if standing.unfinished is not None:
+        return standing.unfinished
+    return sum(unacked_by_shard(standing).values())
 
 
 def unacked_by_shard(standing: Standing) -> dict[int, int]:

@@ -1,9 +1,9 @@
 """The recent events of the log in memory, ready to be cut into frames at the ends of groups."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from infra.kernel.filter import EVERYTHING, Term, matches
 from sync.domain.log import Attributes, Batch, Event
@@ -19,6 +19,10 @@ class Limits:
     events_max: int
     bytes_max: int
 
+    def within(self, other: "Limits") -> "Limits":
+        """What both allow."""
+        return Limits(events_max=min(self.events_max, other.events_max), bytes_max=min(self.bytes_max, other.bytes_max))
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -28,6 +32,16 @@ class Piece:
     first_seq: int
     last_seq: int
     chunks: Sequence[bytes]
+    size: int
+
+
+class PassingEvent(NamedTuple):
+    """One event on its way to a stream that keeps account of each."""
+
+    shard: int
+    seq: int
+    order_id: str
+    chunk: bytes
     size: int
 
 
@@ -93,6 +107,14 @@ class Segment:
         if term is EVERYTHING or term == EVERYTHING:
             return self._cut_all(start, limits)
         return self._cut_matching(start, limits, term)
+
+    def passing(self, start: int, end: int, term: Term) -> Iterator[PassingEvent]:
+        """The matching events from `start` on, below `end`; all of them must be held."""
+        for at in range(start - self.first_seq, end - self.first_seq):
+            attributes = self._attributes[at]
+            if term is EVERYTHING or matches(term, attributes):
+                order_id = str(attributes["order_id"])
+                yield PassingEvent(self.shard, self.first_seq + at, order_id, self._chunks[at], self._size_at(at))
 
     def _cut_all(self, start: int, limits: Limits) -> Piece:
         low = start - self.first_seq

@@ -6,23 +6,25 @@ progress frame speaks of the place that the frames before it have reached.
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from math import floor, inf
+from dataclasses import replace
+from math import inf
 from typing import Final
 
 from infra.kernel.position import Position
-from sync.domain.errors import AckRefusedError, CallerSilentError, LogHoleError
+from sync.domain.account import Account
+from sync.domain.acking import Acking
+from sync.domain.credit import Allowance, Credit
+from sync.domain.delivery import Deliveries, Redelivery
+from sync.domain.errors import AckRefusedError, LogHoleError
 from sync.domain.fanout import FRAME_BYTES_MAX, Fanout, Frame, Selection
 from sync.domain.frames import (
-    AckResult,
+    AckItems,
     AckThrough,
     Closed,
     ControlFrame,
     GoAway,
     Grant,
-    Heartbeat,
     Lag,
-    Opened,
     Phase,
     PhaseChange,
     Progress,
@@ -32,53 +34,25 @@ from sync.domain.frames import (
 )
 from sync.domain.lag import Standing
 from sync.domain.log import Batch
+from sync.domain.outcome import Verdict
+from sync.domain.pulse import Pulse
 from sync.domain.ring import Limits, Segment
 from sync.domain.snapshot import Chunk, Snapshot, Wanted
-from sync.domain.subscription import AckOutcome
+from sync.domain.terms import Terms
 
 _OFFERS_MAX: Final = 64  # appends that a LIVE stream may leave unread before it counts as BEHIND
-_PENDING_ACKS_MAX: Final = 1_000
-_BEATS_PER_SECOND: Final = (
-    8  # streams that are due within an eighth of a second are due together, the earlier one's time
-)
 _RETRY_AFTER_SECONDS: Final = 0.2  # of a drain: long enough for a supervisor to have started the next process
 CHUNK_ORDERS_MAX: Final = 2_000  # read in one go, some milliseconds; a frame's bytes are mostly the tighter bound
 
-ServerFrame = ControlFrame | Frame | SnapshotOrders | Closed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a stream was granted at its opening.
-
-    Attributes:
-        next_seqs: Where it starts, by shard of the log; 0 for a shard that is not read.
-        credit: The first grant; none where the transport alone bounds what is in flight.
-        silence_seconds: The caller's longest silence; none if it may be silent for ever.
-        stream_seconds: After so long the stream ends itself with GoAway.
-        earliest: By shard, the first seq that the log keeps.
-        filter: As the caller wrote it.
-        floors: By shard, below which everything is done; none where nothing is acknowledged.
-        snapshot_after: Orders behind this one come before the events; none if no orders do.
-    """
-
-    log_epoch: str
-    selection: Selection
-    next_seqs: tuple[int, ...]
-    delivery_epoch: int
-    credit: Grant | None
-    heartbeat_seconds: float
-    batch_events_max: int
-    silence_seconds: float | None = None
-    stream_seconds: float = inf
-    earliest: tuple[int, ...] | None = None
-    filter: str = ""
-    floors: tuple[int, ...] | None = None
-    snapshot_after: str | None = None
+ServerFrame = ControlFrame | Frame | Redelivery | SnapshotOrders | Closed
 
 
 class Session:
-    """One stream. Its owner calls `next_frame` until there is none, then waits for news or `due`."""
+    """One stream. Its owner calls `next_frame` until there is none, then waits for news or `due`.
+
+    Attributes:
+        acking: Its acks.
+    """
 
     def __init__(
         self, terms: Terms, fanout: Fanout, *, now: float, lag_of: Callable[[Standing], Lag] | None = None
@@ -86,46 +60,37 @@ class Session:
         self._terms = terms
         self._lag_of = lag_of
         self._lag: Lag | None = None
-        self._floors = terms.floors
         self._selection = terms.selection
         self._fanout = fanout
         self._next_seqs = terms.next_seqs
-        self._credit = None if terms.credit is None else [terms.credit.events, terms.credit.bytes]
+        self._credit = Credit(terms.credit)
+        self._most = Limits(events_max=terms.batch_events_max, bytes_max=FRAME_BYTES_MAX)
+        tracking = terms.tracking
+        self._account = Account(tracking, fanout, terms.selection, terms.next_seqs) if tracking else None
+        self._allowance = Allowance(self._credit, self._account)
         self._fed: Segment | None = None
         self._snapshot = None if terms.snapshot_after is None else Snapshot(terms.snapshot_after)
         self._phase = Phase.CATCHING_UP if self._snapshot is None else Phase.SNAPSHOT
         self._unread_offers = 0
-        self._pending_acks = 0
-        self._heartbeats = 0
         self._as_of_us = 0
         self._told: Progress | None = None
         self._closing = self._draining = self._ended = self._silent = False
-        self._beat_at = self._next_beat(now)
-        self._leave_at = now + terms.stream_seconds
-        self._silent_at = inf
-        self.hear(now)
-        opened = Opened(
-            position=self.position,
-            delivery_epoch=terms.delivery_epoch,
-            heartbeat_seconds=terms.heartbeat_seconds,
-            shards=self._selection.shards,
-            filter=terms.filter,
-            batch_events_max=terms.batch_events_max,
-            earliest=None if terms.earliest is None else self._position(terms.earliest),
-        )
-        self._outbox: deque[ControlFrame] = deque((opened, PhaseChange(phase=self._phase)))
+        self._now = now
+        self._pulse = Pulse(terms, now)
+        self._outbox: deque[ControlFrame] = deque((terms.opened, PhaseChange(phase=self._phase)))
+        self.acking = Acking(terms, self.deliveries, self._outbox.append)
         if self._snapshot is not None:
             self._outbox.append(SnapshotBegin(at=self.position, after_order_id=self._snapshot.after))
 
     @property
     def due(self) -> float:
         """When it has something to say by itself."""
-        return min(self._beat_at, self._silent_at, inf if self._draining else self._leave_at)
+        again = inf if self._account is None or self._leaving else self._account.deliveries.next_due(self._now)
+        return min(again, self._pulse.due(leaving=self._draining))
 
     def hear(self, now: float) -> None:
         """The caller has said something."""
-        if self._terms.silence_seconds is not None:
-            self._silent_at = now + self._terms.silence_seconds
+        self._pulse.hear(now)
 
     @property
     def reached(self) -> Position | None:
@@ -135,7 +100,7 @@ class Session:
     @property
     def position(self) -> Position:
         """Everything matching below it has been handed out by `next_frame`."""
-        return self._position(self._next_seqs)
+        return self._terms.position(self._next_seqs)
 
     @property
     def phase(self) -> Phase:
@@ -153,10 +118,22 @@ class Session:
         return self._selection
 
     @property
+    def deliveries(self) -> Deliveries | None:
+        """The account of single events, where one is kept."""
+        return None if self._account is None else self._account.deliveries
+
+    @property
     def standing(self) -> Standing:
         """Where the stream is, for its lag."""
-        left = None if self._credit is None else Grant(events=self._credit[0], bytes=self._credit[1])
-        return Standing(shards=self._selection.shards, next_seqs=self._next_seqs, floors=self._floors, credit=left)
+        deliveries = self.deliveries
+        return Standing(
+            shards=self._selection.shards,
+            next_seqs=self._next_seqs,
+            floors=self.acking.floors,
+            credit=self._credit.left,
+            unfinished=deliveries.unfinished if deliveries is not None and deliveries.remembers else None,
+            parked=deliveries.parked if deliveries is not None else 0,
+        )
 
     def offer(self) -> bool:
         """Tells of new events in the ring, never waits; whether the stream is LIVE and keeps up with them."""
@@ -169,14 +146,13 @@ class Session:
 
     def grant(self, grant: Grant) -> None:
         """Lets more be sent."""
-        if self._credit is None:
-            return
-        left = [0, 0] if grant.replace else self._credit
-        self._credit = [left[0] + grant.events, left[1] + grant.bytes]
+        self._credit.add(grant)
 
     def needs(self) -> tuple[int, ...]:
         """The shards that must be fed, as the ring no longer holds what comes next; none while nothing may be sent."""
-        if self._snapshot is not None or self._fed is not None or self._held_back:
+        if self._snapshot is not None or self._fed is not None or self._leaving:
+            return ()
+        if self._allowance.exhausted(self._now) or (self._account is not None and self._account.stalled):
             return ()
         return self.missing()
 
@@ -187,24 +163,16 @@ class Session:
 
     def wants_orders(self) -> Wanted | None:
         """The orders that come next; none while none are to be sent, or may be."""
-        if self._snapshot is None or not self._snapshot.hungry or self._held_back:
+        if self._snapshot is None or not self._snapshot.hungry or self._credit.exhausted or self._leaving:
             return None
-        return Wanted(
-            term=self._selection.term,
-            shards=frozenset(self._selection.shards),
-            shards_all=len(self._next_seqs),
-            after=self._snapshot.after,
-            limits=Limits(
-                events_max=CHUNK_ORDERS_MAX if self._credit is None else min(self._credit[0], CHUNK_ORDERS_MAX),
-                bytes_max=self._limits().bytes_max,
-            ),
-        )
+        limits = self._credit.within(Limits(events_max=CHUNK_ORDERS_MAX, bytes_max=FRAME_BYTES_MAX))
+        return self._snapshot.wanted(self._selection, len(self._next_seqs), limits)
 
     def take_orders(self, chunk: Chunk) -> None:
         """Gives the stream the orders that it wanted."""
         if self._snapshot is not None:
             read = zip(chunk.at.next_seq, self._next_seqs, strict=True)
-            at = self._position(tuple(seq if begin else 0 for seq, begin in read))
+            at = self._terms.position(tuple(seq if begin else 0 for seq, begin in read))
             self._snapshot.feed(replace(chunk, at=at))
 
     def missing(self) -> tuple[int, ...]:
@@ -223,7 +191,8 @@ class Session:
             LogHoleError: It is not the one that comes next.
         """
         expected = self._next_seqs[batch.shard]
-        if batch.first_seq != expected:
+        skips = self._account is not None  # over what is done, while what precedes the batch was read
+        if batch.first_seq > expected or (batch.first_seq < expected and not skips):
             raise LogHoleError(batch.shard, expected, batch.first_seq)
         self._fed = Segment.of(batch)
 
@@ -237,24 +206,17 @@ class Session:
         Raises:
             AckRefusedError: It says more than the stream has sent, or there are too many at once.
         """
-        if self._snapshot is not None:
-            raise AckRefusedError("frame.ack", "the snapshot has not been sent to its end: nothing below can be done")
-        through = {shard: seq for shard, seq in enumerate(ack.through.next_seq) if seq}
-        for shard, seq in through.items():
-            if seq > self._next_seqs[shard]:
-                sent = f"shard {shard} has been sent below {self._next_seqs[shard]} on this stream, not below {seq}"
-                raise AckRefusedError("frame.ack.through.next_seq", sent)
-        if self._pending_acks >= _PENDING_ACKS_MAX:
-            raise AckRefusedError("frame.ack", f"more than {_PENDING_ACKS_MAX} acks wait for their results")
-        self._pending_acks += 1
-        return through
+        self._refuse_in_snapshot()
+        return self.acking.check(ack, self._next_seqs)
 
-    def acked(self, ack_id: str, outcome: AckOutcome) -> None:
-        """Tells what became of an ack, once it is durable."""
-        self._pending_acks -= 1
-        floors = tuple(outcome.floors.get(shard, 0) for shard in range(len(self._next_seqs)))
-        self._floors = floors if outcome.floors else self._floors
-        self._outbox.append(AckResult(ack_id=ack_id, status=outcome.status, floor=self._position(floors)))
+    def judge(self, ack: AckItems, now: float, now_us: int) -> Verdict:
+        """Counts an ack of single events as pending and says what it changes.
+
+        Raises:
+            AckRefusedError: No account is kept of single events, or there are too many acks at once.
+        """
+        self._refuse_in_snapshot()
+        return self.acking.judge(ack, now, now_us)
 
     def close(self) -> None:
         """The caller has enough: what it has acked is still answered."""
@@ -273,34 +235,39 @@ class Session:
         Raises:
             CallerSilentError: The caller has said nothing for too long.
         """
-        if now >= self._silent_at and self._terms.silence_seconds is not None:
-            raise CallerSilentError(self._terms.silence_seconds)
-        self._draining |= now >= self._leave_at
+        self._now = now
+        self._pulse.refuse_silence(now)
+        self._draining |= now >= self._pulse.leave_at
         if not self._outbox:
-            if (self._closing or self._draining) and not self._ended:
-                self._try_to_end()
-            elif now >= self._beat_at and not self._ended:
-                self._beat(now, as_of_us)
+            self._say_by_itself(as_of_us)
         if self._outbox:
             return self._outbox.popleft()
-        if self._closing or self._draining:
+        if self._leaving:
             return None
         if self._snapshot is not None:
             return self._next_orders(self._snapshot)
-        return self._next_events() or self._stand(as_of_us)
+        return self._next_redelivery() or self._next_events() or self._stand(as_of_us)
 
     @property
-    def _exhausted(self) -> bool:
-        return self._credit is not None and min(self._credit) <= 0
+    def _leaving(self) -> bool:
+        return self._closing or self._draining
 
-    @property
-    def _held_back(self) -> bool:
-        return self._exhausted or self._closing or self._draining
+    def _refuse_in_snapshot(self) -> None:
+        if self._snapshot is not None:
+            raise AckRefusedError("frame.ack", "the snapshot has not been sent to its end: nothing below can be done")
+
+    def _say_by_itself(self, as_of_us: int) -> None:
+        if self._leaving:
+            self._try_to_end()
+        elif self._now >= self._pulse.beat_at:
+            self._beat(as_of_us)
+        elif self._account is not None:
+            self._tell_pause(self._account)
 
     def _next_orders(self, snapshot: Snapshot) -> ControlFrame | SnapshotOrders | None:
-        orders = None if self._exhausted else snapshot.take(self._limits())
+        orders = None if self._credit.exhausted else snapshot.take(self._credit.within(self._most))
         if orders is not None:
-            self._spend(len(orders.orders), orders.size)
+            self._credit.spend(len(orders.orders), orders.size)
         elif snapshot.over:
             self._snapshot = None
             self._outbox.append(SnapshotEnd(at=self.position))
@@ -308,54 +275,64 @@ class Session:
             return self._outbox.popleft()
         return orders
 
-    def _spend(self, events: int, size: int) -> None:
-        if self._credit is not None:
-            self._credit[0] -= events
-            self._credit[1] -= size
+    def _next_redelivery(self) -> Redelivery | None:
+        if self._account is None or not self._account.deliveries.remembers:
+            return None
+        redelivery = self._account.redelivery(self._credit.within(self._most), self._now)
+        if redelivery is not None:
+            self._spend(len(redelivery.deliveries), redelivery.size)
+        return redelivery
 
     def _next_events(self) -> ControlFrame | Frame | None:
         """The next frame; before events that follow a range in which nothing matched, the progress that covers it."""
-        if self._exhausted:
-            return None
         frame = self._due()
+        if isinstance(frame, Frame):
+            self._next_seqs = frame.next_seqs
+            self._silent |= frame.silent
+            self._spend(frame.events, frame.size)
+        if self._fed is not None and self._fed.next_seq <= self._next_seqs[self._fed.shard]:
+            self._fed = None
+        return frame
+
+    def _due(self) -> Progress | Frame | None:
+        account = self._account
+        if account is not None and account.stalled:
+            return account.go_on()
+        if self._allowance.exhausted(self._now):
+            return None
+        done = None if account is None else account.beyond_done(self._next_seqs)
+        frame = done or self._cut()
         if frame is not None and frame.message and self._silent:
             self._silent = False
             self._told = Progress(at=self.position, as_of_us=self._as_of_us)
             return self._told
-        if self._fed is not None and (frame is None or self._fed.next_seq == frame.next_seqs[self._fed.shard]):
-            self._fed = None
-        if frame is not None:
-            self._next_seqs = frame.next_seqs
-            self._silent |= frame.silent
-            self._spend(frame.events, frame.size)
-        return frame
+        if account is None or frame is None or done is not None:
+            return frame
+        segments = self._fanout.ring.segments if self._fed is None else [self._fed]
+        return account.passable(frame, segments, self._next_seqs, self._now)
 
-    def _due(self) -> Frame | None:
+    def _cut(self) -> Frame | None:
         if self._fed is not None:
-            return self._fanout.cut_from([self._fed], self._selection, self._next_seqs, self._limits())
+            limits = self._allowance.within(self._most, self._now)
+            return self._fanout.cut_from([self._fed], self._selection, self._next_seqs, limits)
         if self._fanout.missing(self._selection, self._next_seqs):
             return None
-        return self._from_ring()
-
-    def _from_ring(self) -> Frame | None:
         frame = self._fanout.shared(self._selection, self._next_seqs, self._terms.batch_events_max)
-        if frame is None or self._credit is None:
+        if frame is None or self._allowance.covers(frame, self._now):
             return frame
-        if frame.events <= self._credit[0] and frame.size <= self._credit[1]:
-            return frame
-        return self._fanout.cut(self._selection, self._next_seqs, self._limits())
+        return self._fanout.cut(self._selection, self._next_seqs, self._allowance.within(self._most, self._now))
 
-    def _limits(self) -> Limits:
-        events, size = self._credit or (self._terms.batch_events_max, FRAME_BYTES_MAX)
-        return Limits(
-            events_max=min(events, self._terms.batch_events_max),
-            bytes_max=min(size, FRAME_BYTES_MAX),
-        )
+    def _spend(self, events: int, size: int) -> None:
+        self._credit.spend(events, size)
+        if self._account is not None and events:
+            self._account.deliveries.breaker.sent()
 
     def _stand(self, as_of_us: int) -> ControlFrame | None:
         """There is nothing to send: because there is nothing more, or because nothing more may be sent."""
+        if self._account is not None and self._account.paused:
+            return None
         if self._fed is not None or self._fanout.has_more(self._selection, self._next_seqs):
-            if self._phase is Phase.LIVE and self._exhausted:
+            if self._phase is Phase.LIVE and self._allowance.exhausted(self._now):
                 self._enter(Phase.BEHIND)
         else:
             self._unread_offers = 0
@@ -369,23 +346,25 @@ class Session:
         self._outbox.append(PhaseChange(phase=phase))
         self._tell_lag()
 
-    def _beat(self, now: float, as_of_us: int) -> None:
+    def _tell_pause(self, account: Account) -> None:
+        if account.paused and self._phase is not Phase.PAUSED:
+            self._enter(Phase.PAUSED)
+        elif not account.paused and self._phase is Phase.PAUSED:
+            self._enter(Phase.BEHIND)
+
+    def _beat(self, as_of_us: int) -> None:
         """Breaks the silence with what is new to tell, or else with a sign that the server is alive.
 
         A message costs the server as much as all that is done to make it, and ten thousand streams as many.
         """
-        self._beat_at = self._next_beat(now)
+        self._pulse.beat(self._now)
         progress = None if self._snapshot is not None else self._progress(as_of_us)
         if progress is not None and progress != self._told:
             self._tell(progress)
         else:
-            self._heartbeats += 1
-            self._outbox.append(Heartbeat(heartbeat_seq=self._heartbeats))
+            self._outbox.append(self._pulse.heartbeat())
         if self._snapshot is None:
             self._tell_lag()
-
-    def _next_beat(self, now: float) -> float:
-        return floor((now + self._terms.heartbeat_seconds) * _BEATS_PER_SECOND) / _BEATS_PER_SECOND
 
     def _progress(self, as_of_us: int) -> Progress:
         # What the server covers, the stream covers only where it stands at the server's head.
@@ -408,11 +387,8 @@ class Session:
             self._outbox.append(lag)
 
     def _try_to_end(self) -> None:
-        if self._pending_acks:
+        if self.acking.pending or self._ended:
             return
         self._ended = True
         if self._draining and not self._closing:
             self._outbox.append(GoAway(position=self.reached, retry_after_seconds=_RETRY_AFTER_SECONDS))
-
-    def _position(self, next_seqs: tuple[int, ...]) -> Position:
-        return Position(log_epoch=self._terms.log_epoch, next_seq=next_seqs, filter_hash=self._selection.filter_hash)

@@ -6,6 +6,7 @@ from itertools import islice
 
 from infra.kernel.filter import Term
 from infra.kernel.position import Position
+from sync.domain.fanout import Selection
 from sync.domain.frames import SnapshotOrders
 from sync.domain.ring import Limits
 
@@ -62,6 +63,16 @@ class Snapshot:
     def over(self) -> bool:
         """Whether every order has been taken."""
         return self._chunk is None and self._read_all
+
+    def wanted(self, selection: Selection, shards_all: int, limits: Limits) -> Wanted:
+        """The orders that come next."""
+        return Wanted(
+            term=selection.term,
+            shards=frozenset(selection.shards),
+            shards_all=shards_all,
+            after=self.after,
+            limits=limits,
+        )
 
     def feed(self, chunk: Chunk) -> None:
         """Gives it the chunk that comes next."""

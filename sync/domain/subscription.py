@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from sync.domain.done_set import Floor
 from sync.domain.errors import SubscriptionFilterChangedError
 
 
@@ -13,6 +14,9 @@ class AckStatus(StrEnum):
     COMMITTED = "COMMITTED"
     FENCED = "FENCED"
     ALREADY = "ALREADY"
+    OUT_OF_ORDER = "OUT_OF_ORDER"
+    UNKNOWN = "UNKNOWN"
+    PARKING_FULL = "PARKING_FULL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,14 +25,6 @@ class SubscriptionKey:
 
     principal: str
     name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
-    """Of one shard: everything below `next_seq` is done; only the stream of `delivery_epoch` may move it."""
-
-    next_seq: int
-    delivery_epoch: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +47,9 @@ class Subscription:
 class Opening:
     """A stream that opens a subscription: its filter, and where the shards start that have no floor yet.
 
-    The new epoch is above `checkpoint_epoch`, too: what is stored here may be younger than the caller's checkpoint.
+    Attributes:
+        checkpoint_epoch: The new epoch is above it, too: what is stored may be younger than the caller's checkpoint.
+        resets: All of its shards start there: what was done before is forgotten.
     """
 
     key: SubscriptionKey
@@ -60,6 +58,7 @@ class Opening:
     filter_hash: bytes
     start: Mapping[int, int]
     checkpoint_epoch: int = 0
+    resets: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +73,15 @@ class Ack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AckOutcome:
-    """What became of an ack, and the floors now."""
+    """What became of an ack, and the floors now.
+
+    Attributes:
+        parking_full: There was no room for what was to be parked: that, and nothing else, has not happened.
+    """
 
     status: AckStatus
     floors: Mapping[int, int]
+    parking_full: bool = False
 
 
 def blank(opening: Opening) -> Subscription:
@@ -99,10 +103,10 @@ def opened(stored: Subscription | None, opening: Opening) -> Subscription:
     elif stored.filter_hash != opening.filter_hash:
         raise SubscriptionFilterChangedError(opening.key.name, stored.filter, opening.filter)
     epoch = max(stored.delivery_epoch, opening.checkpoint_epoch) + 1
-    taken = {
-        shard: Floor(next_seq=stored.next_seq(shard) or start, delivery_epoch=epoch)
-        for shard, start in opening.start.items()
-    }
+    taken = {}
+    for shard, start in opening.start.items():
+        floor = None if opening.resets else stored.floors.get(shard)
+        taken[shard] = replace(floor or Floor(next_seq=start, delivery_epoch=epoch), delivery_epoch=epoch)
     return replace(stored, delivery_epoch=epoch, floors={**stored.floors, **taken})
 
 
@@ -121,10 +125,14 @@ def created(stored: Subscription | None, opening: Opening) -> Subscription:
 
 
 def sought(stored: Subscription, log_epoch: str, floors: Mapping[int, int]) -> Subscription:
-    """The subscription after a seek: every stream of it is fenced, also in the shards whose floor stays."""
+    """The subscription after a seek: every stream of it is fenced, also in the shards whose floor stays.
+
+    Where a floor moves, what was done above it and how often it was tried is forgotten.
+    """
     epoch = stored.delivery_epoch + 1
-    kept = {} if stored.log_epoch != log_epoch else {shard: floor.next_seq for shard, floor in stored.floors.items()}
-    after = {shard: Floor(next_seq=seq, delivery_epoch=epoch) for shard, seq in {**kept, **floors}.items()}
+    kept = stored.floors if stored.log_epoch == log_epoch else {}
+    after = {shard: replace(floor, delivery_epoch=epoch) for shard, floor in kept.items()}
+    after |= {shard: Floor(next_seq=seq, delivery_epoch=epoch) for shard, seq in floors.items()}
     return replace(stored, log_epoch=log_epoch, delivery_epoch=epoch, floors=after)
 
 
@@ -138,8 +146,9 @@ def acked(stored: Subscription | None, ack: Ack) -> tuple[Subscription | None, A
     moved = {shard: through for shard, through in ack.through.items() if through > floors.get(shard, through)}
     if not moved:
         return stored, AckOutcome(status=AckStatus.ALREADY, floors=floors)
-    after = {shard: Floor(next_seq=seq, delivery_epoch=ack.delivery_epoch) for shard, seq in moved.items()}
+    after = {shard: stored.floors[shard].finished([(0, seq)]) for shard, seq in moved.items()}
+    now = {**stored.floors, **after}
     return (
-        replace(stored, floors={**stored.floors, **after}),
-        AckOutcome(status=AckStatus.COMMITTED, floors={**floors, **moved}),
+        replace(stored, floors=now),
+        AckOutcome(status=AckStatus.COMMITTED, floors={shard: floor.next_seq for shard, floor in now.items()}),
     )

@@ -89,9 +89,12 @@ class Events:
             message.start.position.CopyFrom(position_to_wire(position_of_token(start)))
         # The connection alone bounds what is in flight: there is nobody to ask for credit.
         asked = open_from_wire(message, path=_PATH, shards=self._shards, durable=True)
+        if asked.unacked_events_max:
+            raise InvalidRequestError([Violation("unackedEventsMax", "there is no way back for acks of single events")])
         return replace(tokened(asked, _PATH), credit=None)
 
 
+_BOTH_WAYS: Final = ("start", "credit", "unacked_events_max")  # of an Open; a start is told in another form
 _LINE: Final = {"type": "object", "properties": {"token": {"type": "string"}, "frame": {"type": "object"}}}
 EVENTS_PATHS: Final[Mapping[str, Any]] = {
     EVENTS_PATH: {
@@ -113,7 +116,7 @@ EVENTS_PATHS: Final[Mapping[str, Any]] = {
                     "schema": {"type": "string"},
                 },
                 *query_parameters(
-                    [field for field in stream_pb2.Open.DESCRIPTOR.fields if field.name not in ("start", "credit")], {}
+                    [field for field in stream_pb2.Open.DESCRIPTOR.fields if field.name not in _BOTH_WAYS], {}
                 ),
             ],
             "responses": {

@@ -97,7 +97,8 @@ async def _serve(
     settings = SyncSettings(
         grpc_address=address, http_address=http_address, ring_bytes_max=2 * SHARDS * events_per_shard * EVENT_BYTES
     )
-    ports = Ports(PreparedSource(events_per_shard, tail_events_per_s), read_model, MemorySubscriptions())
+    subscriptions = MemorySubscriptions()
+    ports = Ports(PreparedSource(events_per_shard, tail_events_per_s), read_model, subscriptions, subscriptions.parking)
     async with open_sync(settings, ports, position):
         await stop.wait()
 

@@ -19,7 +19,8 @@ async def _serve(address: str, database_url: str, stop: asyncio.Event) -> None:
         position = await read_model.position()
         if position is None:
             raise AssertionError("the read model is empty")
-        ports = Ports(MemorySource(LOG_EPOCH, SHARDS), read_model, MemorySubscriptions())
+        subscriptions = MemorySubscriptions()
+        ports = Ports(MemorySource(LOG_EPOCH, SHARDS), read_model, subscriptions, subscriptions.parking)
         async with open_sync(SyncSettings(grpc_address=address, http_address="127.0.0.1:0"), ports, position):
             await stop.wait()
 

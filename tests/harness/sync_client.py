@@ -15,7 +15,7 @@ from stateset.sync.v1 import sync_service_pb2, sync_service_pb2_grpc
 
 from infra.kernel.position import Position
 from sync.adapters.memory import MemoryReadModel, MemorySubscriptions
-from sync.application.ports import EventSource, ReadModel, Subscriptions
+from sync.application.ports import EventSource, Parking, ReadModel, Subscriptions
 from sync.main import Ports, open_sync
 from sync.settings import SyncSettings
 
@@ -28,6 +28,7 @@ async def open_server(
     *,
     read_model: ReadModel | None = None,
     subscriptions: Subscriptions | None = None,
+    parking: Parking | None = None,
     **settings: Any,  # noqa: ANN401 - any setting
 ) -> AsyncIterator["Client"]:
     """Serves the source's log, from its start unless the read model stands elsewhere."""
@@ -37,7 +38,10 @@ async def open_server(
         head = await source.head()
         position = Position.earliest(head.log_epoch, len(head.next_seq))
         await read_model.begin(position)
-    ports = Ports(source, read_model, subscriptions or MemorySubscriptions())
+    if subscriptions is None or parking is None:
+        memory = subscriptions if isinstance(subscriptions, MemorySubscriptions) else MemorySubscriptions()
+        subscriptions, parking = subscriptions or memory, parking or memory.parking
+    ports = Ports(source, read_model, subscriptions, parking)
     chosen = SyncSettings(**{"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0", **settings})
     # The channel outlives the server, so that a drain is seen from outside.
     async with AsyncExitStack() as channels, open_sync(chosen, ports, position) as serving:
@@ -75,6 +79,7 @@ class Stream:
         self.frames: list[order_frame_pb2.ServerFrame] = []
         self.events: list[order_event_pb2.OrderEvent] = []
         self.orders: list[order_pb2.Order] = []
+        self.redelivered: list[order_frame_pb2.RedeliveredEvent] = []
         self.next_seqs: dict[int, int] = {}
 
     async def say(self, **frame: Any) -> None:  # noqa: ANN401 - any frame, by its name in the contract
@@ -97,6 +102,7 @@ class Stream:
             self.next_seqs[batch.shard] = batch.last_seq + 1
             self.events += batch.events
         self.orders += frame.snapshot_orders.orders
+        self.redelivered += frame.redelivery.deliveries
         return frame
 
     async def until(self, kind: str, within_seconds: float = FRAME_SECONDS) -> Any:  # noqa: ANN401 - the frame's body

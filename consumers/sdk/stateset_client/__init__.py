@@ -1,6 +1,6 @@
 """The StateSet client: commands that are safe to repeat, streams that resume, projections that count once."""
 
-from stateset_client.batch import AckResult, AckStatus, Batch, Opening, Progress, StreamLimits
+from stateset_client.batch import AckResult, AckStatus, Batch, Opening, Outcome, Progress, Settled, StreamLimits
 from stateset_client.endpoint import ORDER_LOG, SYNC, Source
 from stateset_client.errors import (
     EtagMismatchError,
@@ -40,6 +40,7 @@ from stateset_client.errors import (
     VersionGapError,
     Violation,
 )
+from stateset_client.handler import EventHandler, PoisonError, RetryPolicy
 from stateset_client.inbox import Arrivals
 from stateset_client.ingest import Ingested
 from stateset_client.order_client import OrderClient
@@ -62,6 +63,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointStore",
     "EtagMismatchError",
+    "EventHandler",
     "EventStream",
     "FencedError",
     "GapError",
@@ -75,6 +77,7 @@ __all__ = [
     "OrderClosedError",
     "OrderHeldError",
     "OrderNotFoundError",
+    "Outcome",
     "OvercaptureError",
     "OverdeliveryError",
     "OverfillError",
@@ -83,6 +86,7 @@ __all__ = [
     "OverrefundError",
     "OverreturnError",
     "OvershipError",
+    "PoisonError",
     "PositionAheadError",
     "PositionError",
     "PositionExpiredError",
@@ -94,7 +98,9 @@ __all__ = [
     "RecordNotFoundError",
     "RequestFencedError",
     "RequestIdReusedError",
+    "RetryPolicy",
     "ReturnStateConflictError",
+    "Settled",
     "ShipmentNotFoundError",
     "SnapshotFold",
     "SnapshotPart",

@@ -1,12 +1,13 @@
 """What a subscriber is handed: values of the stream, each with the position that it leads to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset.stream.v1 import stream_pb2 as stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,8 @@ class Batch:
         events: The matching events, by seq.
         position: Where the reader stands after the batch; open with it to go on right there.
         delivery_epoch: Of the opening of the subscription that brought it; 0 without a subscription.
+        attempts: By event, the how many-th time it is sent, where the events come again after RETRY or a replay, or
+            waited for one that does. Such a batch covers no range and moves no position. Else empty.
     """
 
     shard: int
@@ -28,6 +31,7 @@ class Batch:
     events: Sequence[OrderEvent]
     position: Position
     delivery_epoch: int
+    attempts: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +56,45 @@ class AckStatus(Enum):
 
     COMMITTED = "the floor is durable"
     FENCED = "a newer stream has taken over; nothing changed"
-    ALREADY = "the durable floor was already there"
+    ALREADY = "the durable floor was already there, or the event was finished before"
+    OUT_OF_ORDER = "an earlier event of the order comes again or was set aside, and this one with it; nothing changed"
+    UNKNOWN = "no such event was sent on this stream; nothing changed"
+    PARKING_FULL = "there was no room to set the event aside: it comes again"
+
+
+class Outcome(Enum):
+    """What became of one event; see the contract's `AckOutcome`."""
+
+    DONE = stream.ACK_OUTCOME_DONE
+    RETRY = stream.ACK_OUTCOME_RETRY
+    PARK = stream.ACK_OUTCOME_PARK
+    PARK_KEY = stream.ACK_OUTCOME_PARK_KEY
+    SKIP = stream.ACK_OUTCOME_SKIP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """One event's outcome. `delay_seconds` is RETRY's, `reason` that of what is parked."""
+
+    event: OrderEvent
+    outcome: Outcome
+    delay_seconds: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AckResult:
-    """What became of an ack, and where the durable floor is now."""
+    """What became of an ack, and where the durable floor is now.
+
+    Attributes:
+        items: Of an ack of single events: what became of each, in its sequence.
+        read_to: Where the reader stood when the result came: what is below was sent before.
+    """
 
     status: AckStatus
     floor: Position
+    items: Sequence[AckStatus] = ()
+    read_to: Position = field(default_factory=Position)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +106,13 @@ class StreamLimits:
         credit_bytes: The same in bytes; whichever is reached first counts.
         batch_events_max: Events in one frame: more is cheaper each, fewer arrive sooner.
         heartbeat_seconds: The server's longest silence. After three times as long it is taken for dead.
+        unacked_events_max: Of a `Subscription`: events that may be sent and not settled, at most 50,000. Its events are
+            then settled one by one; after a break it goes on at what the server has stored, and what was not settled
+            comes again. 0: positions are acked.
     """
 
     credit_events: int = 10_000
     credit_bytes: int = 8 * 1024 * 1024
     batch_events_max: int = 500
     heartbeat_seconds: float = 5.0
+    unacked_events_max: int = 0

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from stateset.order.v1.order_frame_pb2 import Events, SnapshotOrders
+from stateset.order.v1.order_frame_pb2 import Events, Redelivery, SnapshotOrders
 from stateset.stream.v1 import stream_pb2 as stream
 
 from stateset_client.acks import PendingAcks
@@ -47,6 +47,7 @@ class Feed:
         self._spec = spec
         self._limits = limits
         self._two_way = two_way
+        self._by_event = spec.unacked_events_max > 0
         self._cursor: Cursor | None = None
         self._snapshot: SnapshotReader | None = None
         self._in_snapshot = False
@@ -110,6 +111,8 @@ class Feed:
         spec.CopyFrom(self._spec)
         if self._in_snapshot and self._snapshot is not None:
             spec.start.CopyFrom(self._snapshot.start)
+        elif self._cursor is not None and self._by_event:
+            spec.start.point = stream.START_POINT_STORED  # what is finished lies with the server, event by event
         elif self._cursor is not None:
             spec.start.position.CopyFrom(self._cursor.position)
         if self._two_way:
@@ -161,12 +164,15 @@ class Feed:
         self._delivery_epoch = opened.delivery_epoch
         if opened.HasField("heartbeat_interval"):
             self._silence_seconds = SILENCES_MAX * opened.heartbeat_interval.ToMicroseconds() / 1e6
-        if self._cursor is not None:
+        if self._cursor is not None and not self._by_event:
             self._cursor.check_reopened(opened.position)
             return
         shards = tuple(opened.shards) or tuple(range(len(opened.position.next_seq)))
         self._cursor = Cursor(opened.position, shards, filtered=bool(self._spec.filter))
-        self.opening.set_result(Opening(position=opened.position, delivery_epoch=opened.delivery_epoch, shards=shards))
+        if not self.opening.done():
+            self.opening.set_result(
+                Opening(position=opened.position, delivery_epoch=opened.delivery_epoch, shards=shards)
+            )
 
     def _on_events(self, events: Events, size_bytes: int) -> None:
         self._backoff.reset()
@@ -207,6 +213,21 @@ class Feed:
             raise StateSetError("the server sent orders before SnapshotBegin", code=grpc.StatusCode.INTERNAL)
         return self._snapshot
 
+    def _on_redelivery(self, redelivery: Redelivery, size_bytes: int) -> None:
+        self._backoff.reset()
+        events = [each.event for each in redelivery.deliveries]
+        batch = Batch(
+            shard=redelivery.shard,
+            first_seq=events[0].seq,
+            last_seq=events[-1].seq,
+            events=events,
+            position=self._opened_cursor().position,
+            delivery_epoch=self._delivery_epoch,
+            attempts=[each.attempt for each in redelivery.deliveries],
+        )
+        self.window.receive(len(events), size_bytes)
+        self.inbox.put(batch, size_bytes)
+
     def _on_progress(self, progress: stream.Progress, _size_bytes: int) -> None:
         self._backoff.reset()
         for batch in self._opened_cursor().cover(progress.at, self._delivery_epoch):
@@ -214,7 +235,7 @@ class Feed:
         self.inbox.note(Progress(at=progress.at, as_of=progress.as_of))
 
     def _on_ack_result(self, result: stream.AckResult, _size_bytes: int) -> None:
-        self.acks.resolve(result)
+        self.acks.resolve(result, self._opened_cursor().position)
 
     def _on_go_away(self, go_away: stream.GoAway, _size_bytes: int) -> None:
         self._told_seconds = go_away.retry_after.ToMicroseconds() / 1e6
@@ -237,6 +258,7 @@ class Feed:
 _RECEIVERS: Final[Mapping[str, Callable[[Feed, Any, int], None]]] = {
     "opened": Feed._on_opened,  # noqa: SLF001 - the class's own table
     "events": Feed._on_events,  # noqa: SLF001 - as above
+    "redelivery": Feed._on_redelivery,  # noqa: SLF001 - as above
     "progress": Feed._on_progress,  # noqa: SLF001 - as above
     "ack_result": Feed._on_ack_result,  # noqa: SLF001 - as above
     "heartbeat": Feed._on_sign_of_life,  # noqa: SLF001 - as above

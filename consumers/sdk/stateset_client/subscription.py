@@ -18,7 +18,7 @@ from stateset.stream.v1.stream_pb2 import (
     Start,
 )
 
-from stateset_client.batch import AckResult, Batch, Opening, Progress, StreamLimits
+from stateset_client.batch import AckResult, Batch, Opening, Progress, Settled, StreamLimits
 from stateset_client.channel import open_stream_channel
 from stateset_client.endpoint import SYNC, Link, Source
 from stateset_client.feed import SILENCES_MAX, Feed
@@ -194,6 +194,7 @@ class Subscription(EventStream):
         self._spec.subscription = name
         self._spec.checkpoint_epoch = checkpoint_epoch
         self._spec.silence_max.CopyFrom(_duration(SILENCES_MAX * self._limits.heartbeat_seconds))
+        self._spec.unacked_events_max = self._limits.unacked_events_max
 
     async def ack(self, through: Position, *, timeout_seconds: float = 10.0) -> AckResult:
         """Says that everything below `through` is done, and waits until the server has made that durable.
@@ -203,6 +204,15 @@ class Subscription(EventStream):
             StateSetError: The subscription has ended for good.
         """
         return await self._running().acks.ack(through, timeout_seconds)
+
+    async def settle(self, *settled: Settled, timeout_seconds: float = 10.0) -> AckResult:
+        """Says what became of single events, and waits until the server has made that durable.
+
+        Raises:
+            TimeoutError: No result came in time; it may have been committed all the same.
+            StateSetError: The subscription has ended for good.
+        """
+        return await self._running().acks.settle(settled, timeout_seconds)
 
     def _connect(self, spec: Open) -> Link:
         del spec  # the first frame carries it

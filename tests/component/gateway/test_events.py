@@ -99,6 +99,7 @@ async def test_a_stream_is_of_what_it_asks_for() -> None:
         ("filter=x%3D1", {}, 400, "INVALID_REQUEST"),
         ("shards=7", {}, 400, "INVALID_REQUEST"),
         ("credit.events=1", {}, 400, "INVALID_REQUEST"),
+        ("subscription=s-1&unackedEventsMax=1", {}, 400, "INVALID_REQUEST"),
         ("start=EARLIEST&start=LATEST", {}, 400, "INVALID_REQUEST"),
         ("start=STORED", {}, 400, "INVALID_REQUEST"),
         ("start=soon", {}, 400, "POSITION_MALFORMED"),

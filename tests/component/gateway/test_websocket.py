@@ -81,6 +81,26 @@ async def test_an_ack_is_answered_and_a_close_ends_the_stream() -> None:
             assert len(batch["events"]) == 1
 
 
+async def test_single_events_are_settled_and_come_again() -> None:
+    log = LogMaker()
+    log.group("o-1", size=2)
+    async with streaming(log, breaker_outcomes=1_000) as http, socket_of(http) as socket:
+        await say(socket, open={"subscription": "s-1", "credit": PLENTY, "unackedEventsMax": 100})
+        [batch] = (await hear(socket, "events"))["frame"]["events"]["batches"]
+        first, second = ({key: event[key] for key in ("shard", "seq") if key in event} for event in batch["events"])
+        await say(socket, ack={"ackId": "a-1", "items": [{**first, "outcome": "ACK_OUTCOME_RETRY"}]})
+        result = (await hear(socket, "ackResult"))["frame"]["ackResult"]
+        assert result["items"] == [{**first, "status": "ACK_STATUS_COMMITTED"}]
+        redelivery = (await hear(socket, "redelivery"))["frame"]["redelivery"]
+        assert [each["attempt"] for each in redelivery["deliveries"]] == [2, 1]
+        items = [{**first, "outcome": "ACK_OUTCOME_DONE"}, {**second, "outcome": "ACK_OUTCOME_PARK", "reason": "no"}]
+        await say(socket, ack={"ackId": "a-2", "items": items})
+        result = (await hear(socket, "ackResult"))["frame"]["ackResult"]
+        assert {item["status"] for item in result["items"]} == {"ACK_STATUS_COMMITTED"}
+        parked = (await http.get("/v1/subscriptions/s-1/parked")).json()["parked"]
+        assert [(each["reason"], each["event"]["version"]) for each in parked] == [("no", "2")]
+
+
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [

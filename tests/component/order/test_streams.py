@@ -101,6 +101,7 @@ async def test_acks_become_the_floor_that_a_subscription_resumes_from(service: O
         (frame(open=stream_pb2.Open(start=stream_pb2.Start(point=stream_pb2.START_POINT_STORED))), "open.start"),
         (frame(open=stream_pb2.Open(start=stream_pb2.Start(snapshot=stream_pb2.SnapshotStart()))), "open.start"),
         (frame(open=stream_pb2.Open(credit=stream_pb2.Credit(events=-1))), "open.credit"),
+        (frame(open=stream_pb2.Open(subscription="s", unacked_events_max=9)), "open.unacked_events_max"),
     ],
 )
 async def test_a_bad_open_is_refused(

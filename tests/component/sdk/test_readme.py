@@ -10,6 +10,9 @@ from stateset_client.testing import FakeSync
 
 from tests.harness.fake_order_service import open_fake_order
 from tests.harness.fake_sync_events import append_orders
+from tests.harness.sync_client import open_server
+from tests.harness.sync_log import LogMaker
+from tests.harness.sync_waiting import eventually
 
 _README = Path(stateset_client.__file__).parents[1] / "README.md"
 
@@ -41,3 +44,15 @@ async def test_follow_the_events() -> None:
         seen = await example("Follow the events")(sync.address)
         assert sorted(seen) == [f"o-{number} v1" for number in range(10)]
         assert "order-printer" in sync.floors
+
+
+async def test_handle_each_event() -> None:
+    log = LogMaker()
+    log.groups(10)
+    main = example("Handle each event")
+    async with open_server(log.source) as client:
+        handling = asyncio.create_task(main(client.address), name="handling")
+        await eventually(lambda: len(main.__globals__["handled"]) == len(log.events))
+        handling.cancel()
+        await asyncio.gather(handling, return_exceptions=True)
+    assert set(main.__globals__["handled"]) == {f"o-{number} v1" for number in range(1, 11)}

@@ -14,7 +14,8 @@ from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
 from sync.domain.fanout import FRAME_BYTES_MAX, Fanout, Frame, Selection
 from sync.domain.frames import Grant, Phase, PhaseChange, Progress
 from sync.domain.ring import Ring
-from sync.domain.session import Session, Terms
+from sync.domain.session import Session
+from sync.domain.terms import Terms
 from tests.harness.sync_log import EPOCH, LogMaker
 
 SHARDS = 3

@@ -21,8 +21,9 @@ from sync.domain.frames import (
     Progress,
 )
 from sync.domain.ring import Ring, Segment
-from sync.domain.session import ServerFrame, Session, Terms
+from sync.domain.session import ServerFrame, Session
 from sync.domain.subscription import AckOutcome, AckStatus
+from sync.domain.terms import Terms
 from tests.harness.sync_log import EPOCH, LogMaker
 
 ONE_CUSTOMER = "customer_id = c-1"
@@ -120,7 +121,7 @@ def test_an_ack_is_answered_only_once_it_is_durable() -> None:
     bench.read()
     assert bench.session.check_ack(AckThrough(ack_id="a", through=at(4))) == {0: 4}
     assert bench.read() == []
-    bench.session.acked("a", AckOutcome(status=AckStatus.COMMITTED, floors={0: 4}))
+    bench.session.acking.acked("a", AckOutcome(status=AckStatus.COMMITTED, floors={0: 4}))
     assert [AckResult(ack_id="a", status=AckStatus.COMMITTED, floor=at(4))] == bench.read()
 
 
@@ -140,7 +141,7 @@ def test_a_closed_stream_ends_after_its_acks_and_sends_no_more_events() -> None:
     bench.publish(5)
     assert bench.read() == []
     assert not bench.session.ended
-    bench.session.acked("a", AckOutcome(status=AckStatus.COMMITTED, floors={0: 6}))
+    bench.session.acking.acked("a", AckOutcome(status=AckStatus.COMMITTED, floors={0: 6}))
     assert [type(frame).__name__ for frame in bench.read()] == ["AckResult"]
     assert bench.session.ended
 

@@ -1,0 +1,156 @@
+"""Events handled one by one, without a database of one's own: retried, and set aside if they cannot be handled."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import repeat
+from math import inf
+from typing import Final
+
+from stateset.order.v1.order_event_pb2 import OrderEvent
+
+from stateset_client.batch import AckResult, AckStatus, Batch, Outcome, Settled
+from stateset_client.errors import FencedError
+from stateset_client.subscription import Subscription
+
+_TAKEN_EVENTS_MAX: Final = 1_000
+_REASON_CHARACTERS_MAX: Final = 1_000
+
+
+class PoisonError(Exception):
+    """Raised by a handler: the event will never be handled, trying again is of no use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """What follows a handler that raises.
+
+    Attributes:
+        attempts_max: After so many the event is parked, and its order's later events with it.
+        delay_seconds: Before the second attempt; each further delay is twice as long.
+        delay_seconds_max: The longest.
+        at_once_max: Orders that are handled at the same time.
+    """
+
+    attempts_max: int = 5
+    delay_seconds: float = 1.0
+    delay_seconds_max: float = 300.0
+    at_once_max: int = 64
+
+
+@dataclass(slots=True)
+class _Cover:
+    """Of one order: what was sent behind `seq` and below `end` comes again in its turn, or is parked."""
+
+    seq: int
+    end: float = inf
+
+
+class EventHandler:
+    """Calls a function for every event: an order's events one after another, those of many orders at once.
+
+        limits = StreamLimits(unacked_events_max=1_000)
+        async with Subscription("sync:50052", "mailer", limits=limits) as subscription:
+            await EventHandler(subscription, send_mail).run()
+
+    An event is settled when the function returns. After a crash or a lost connection one that was not comes again, so
+    the function must bear that; whoever cannot uses a `Projection`.
+
+    Args:
+        subscription: Opened with `unacked_events_max`, which also bounds what waits here.
+        handle: May raise: the event comes again later, and is parked in the end; at once for a `PoisonError`.
+        policy: When is what.
+    """
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        handle: Callable[[OrderEvent], Awaitable[None]],
+        *,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        self._subscription = subscription
+        self._handle = handle
+        self._policy = policy or RetryPolicy()
+        self._lines: dict[str, deque[tuple[OrderEvent, int]]] = {}
+        self._covered: dict[str, _Cover] = {}
+        self._delivery_epoch = 0
+        self._at_once = asyncio.Semaphore(self._policy.at_once_max)
+
+    async def run(self) -> None:
+        """Handles until it is cancelled.
+
+        Raises:
+            FencedError: Another process has taken over the subscription.
+            StateSetError: The subscription has ended for good.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    arrivals = await self._subscription.take(events_max=_TAKEN_EVENTS_MAX)
+                    for batch in arrivals.batches:
+                        self._take_in(batch, tasks)
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    def _take_in(self, batch: Batch, tasks: asyncio.TaskGroup) -> None:
+        if batch.delivery_epoch != self._delivery_epoch:
+            self._delivery_epoch = batch.delivery_epoch
+            self._covered.clear()
+            for overtaken in self._lines.values():
+                overtaken.clear()  # all of it comes again on the new stream
+        for event, attempt in zip(batch.events, batch.attempts or repeat(1), strict=False):
+            if self._is_covered(event):
+                continue
+            line = self._lines.get(event.order_id)
+            if line is None:
+                line = self._lines[event.order_id] = deque()
+                tasks.create_task(self._work_off(event.order_id, line), name=f"handle-{event.order_id}")
+            line.append((event, attempt))
+
+    def _is_covered(self, event: OrderEvent) -> bool:
+        """Whether it was sent before the server knew that an earlier event of its order comes again or is parked."""
+        cover = self._covered.get(event.order_id)
+        if cover is None:
+            return False
+        if cover.seq < event.seq < cover.end:
+            return True
+        del self._covered[event.order_id]
+        return False
+
+    async def _work_off(self, order_id: str, line: deque[tuple[OrderEvent, int]]) -> None:
+        while line:
+            event, attempt = line.popleft()
+            async with self._at_once:
+                settled = await self._settled(event, attempt)
+            if settled.outcome in (Outcome.RETRY, Outcome.PARK_KEY):
+                line.clear()  # they are covered by it: they come again, or are parked as well
+                self._covered[order_id] = cover = _Cover(seq=event.seq)
+                result = await self._settle(settled)
+                cover.end = result.read_to.next_seq[event.shard]
+            else:
+                await self._settle(settled)
+        del self._lines[order_id]
+
+    async def _settled(self, event: OrderEvent, attempt: int) -> Settled:
+        try:
+            await self._handle(event)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is what became of the event
+            if isinstance(error, PoisonError) or attempt >= self._policy.attempts_max:
+                reason = f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS_MAX].replace("\0", "")
+                return Settled(event=event, outcome=Outcome.PARK_KEY, reason=reason)
+            delay_seconds = self._policy.delay_seconds * 2 ** min(attempt - 1, 30)
+            delay_seconds = min(delay_seconds, self._policy.delay_seconds_max)
+            return Settled(event=event, outcome=Outcome.RETRY, delay_seconds=delay_seconds)
+        return Settled(event=event, outcome=Outcome.DONE)
+
+    async def _settle(self, settled: Settled) -> AckResult:
+        while True:
+            try:
+                result = await self._subscription.settle(settled)
+            except TimeoutError:
+                continue  # an event that is never settled would hold its order for good
+            if result.status is AckStatus.FENCED:
+                raise FencedError("another process has taken over the subscription")
+            return result  # what was not committed comes again

@@ -1,0 +1,87 @@
+"""A stream's account of single events, told in frames: what is left out of them, and what comes again beside them."""
+
+from collections.abc import Iterator, Sequence
+
+from sync.domain.delivery import Deliveries, Redelivery, Tracking
+from sync.domain.fanout import Fanout, Frame, Selection
+from sync.domain.ring import Limits, PassingEvent, Piece, Segment
+
+
+class Account:
+    """What a session asks for where acks name single events."""
+
+    def __init__(self, tracking: Tracking, fanout: Fanout, selection: Selection, next_seqs: tuple[int, ...]) -> None:
+        self.deliveries = Deliveries(tracking, next_seqs)
+        self._fanout = fanout
+        self._selection = selection
+        self._stalled: Frame | None = None
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the next frame waits until what is left out of it lies safely in the parking place."""
+        return self._stalled is not None
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing but a try may be sent."""
+        return self.deliveries.breaker.paused
+
+    def room(self, now: float) -> Limits:
+        """How much may be sent, beside what comes again."""
+        return self.deliveries.room(now)
+
+    def beyond_done(self, next_seqs: tuple[int, ...]) -> Frame | None:
+        """A frame that only says that a stretch is done, for a stream that stands at the begin of one."""
+        for shard in self._selection.shards:
+            end = self.deliveries.after_done(shard, next_seqs[shard])
+            if end > next_seqs[shard]:
+                return self._fanout.frame_of([Piece(shard, next_seqs[shard], end - 1, (), 0)], next_seqs)
+        return None
+
+    def passable(
+        self, frame: Frame, segments: Sequence[Segment], next_seqs: tuple[int, ...], now: float
+    ) -> Frame | None:
+        """The frame without what is not to be sent now; none while it has to wait: see `stalled` and `go_on`.
+
+        Args:
+            frame: Cut from the segments for a stream that stands at `next_seqs`.
+            segments: Hold its events.
+            next_seqs: Where the stream stands.
+            now: The time.
+        """
+        events = list(self._passing(frame, segments, next_seqs))
+        kept = self.deliveries.pass_by(events, now)
+        if kept:
+            pieces = list(self._pieces(frame, [each for each in events if each[:2] not in kept], next_seqs))
+            frame = self._fanout.frame_of(pieces, next_seqs)
+        if self.deliveries.diverted:
+            self._stalled = frame
+            return None
+        return frame
+
+    def go_on(self) -> Frame | None:
+        """The frame that waited, once it need not wait longer: nobody is told sooner that its events are passed."""
+        if self.deliveries.diverted:
+            return None
+        frame, self._stalled = self._stalled, None
+        return frame
+
+    def redelivery(self, limits: Limits, now: float) -> Redelivery | None:
+        """What is due to come again, as far as it may be sent. What is unfinished already needs no more room."""
+        events = min(limits.events_max, self.deliveries.breaker.room(now))
+        if events <= 0 or limits.bytes_max <= 0:
+            return None
+        return self.deliveries.next_redelivery(now, Limits(events_max=int(events), bytes_max=limits.bytes_max))
+
+    def _passing(self, frame: Frame, segments: Sequence[Segment], next_seqs: tuple[int, ...]) -> Iterator[PassingEvent]:
+        for segment in segments:
+            start, end = next_seqs[segment.shard], frame.next_seqs[segment.shard]
+            if end > start:
+                yield from segment.passing(start, end, self._selection.term)
+
+    def _pieces(self, frame: Frame, events: Sequence[PassingEvent], next_seqs: tuple[int, ...]) -> Iterator[Piece]:
+        for shard in self._selection.shards:
+            first, end = next_seqs[shard], frame.next_seqs[shard]
+            if end > first:
+                sent = [each for each in events if each.shard == shard]
+                yield Piece(shard, first, end - 1, [each.chunk for each in sent], sum(each.size for each in sent))

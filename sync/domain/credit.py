@@ -1,0 +1,72 @@
+"""How much more a stream may be sent."""
+
+from sync.domain.account import Account
+from sync.domain.fanout import Frame
+from sync.domain.frames import Grant
+from sync.domain.ring import Limits
+
+
+class Credit:
+    """Events and bytes that the caller has granted and that are left; a group may overdraw them."""
+
+    def __init__(self, grant: Grant | None) -> None:
+        self._left = None if grant is None else [grant.events, grant.bytes]
+
+    @property
+    def left(self) -> Grant | None:
+        """What is left; none where the transport alone bounds what is in flight."""
+        return None if self._left is None else Grant(events=self._left[0], bytes=self._left[1])
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing may be sent."""
+        return self._left is not None and min(self._left) <= 0
+
+    def add(self, grant: Grant) -> None:
+        """Lets more be sent, where credit bounds what is."""
+        if self._left is not None:
+            left = [0, 0] if grant.replace else self._left
+            self._left = [left[0] + grant.events, left[1] + grant.bytes]
+
+    def spend(self, events: int, size: int) -> None:
+        """Something was sent."""
+        if self._left is not None:
+            self._left[0] -= events
+            self._left[1] -= size
+
+    def covers(self, events: int, size: int) -> bool:
+        """Whether so much may be sent without overdrawing."""
+        return self._left is None or (events <= self._left[0] and size <= self._left[1])
+
+    def within(self, most: Limits) -> Limits:
+        """What may be sent, and is no more than `most`."""
+        if self._left is None:
+            return most
+        return most.within(Limits(events_max=self._left[0], bytes_max=self._left[1]))
+
+
+class Allowance:
+    """What may be sent of what comes next: as far as credit goes, and the account of single events, if any."""
+
+    def __init__(self, credit: Credit, account: Account | None) -> None:
+        self._credit = credit
+        self._account = account
+
+    def exhausted(self, now: float) -> bool:
+        """Whether nothing may be sent."""
+        if self._account is None or self._credit.exhausted:
+            return self._credit.exhausted
+        room = self._account.room(now)
+        return room.events_max <= 0 or room.bytes_max <= 0
+
+    def within(self, most: Limits, now: float) -> Limits:
+        """What may be sent, and is no more than `most`."""
+        limits = self._credit.within(most)
+        return limits if self._account is None else limits.within(self._account.room(now))
+
+    def covers(self, frame: Frame, now: float) -> bool:
+        """Whether the frame may be sent without overdrawing."""
+        room = None if self._account is None else self._account.room(now)
+        if room is not None and (frame.events > room.events_max or frame.size > room.bytes_max):
+            return False
+        return self._credit.covers(frame.events, frame.size)

@@ -1,0 +1,126 @@
+"""Events that a stream has sent and that are not finished, by order: each order's form its line. Pure."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from heapq import heappop, heappush
+from math import inf
+
+from sync.domain.ring import PassingEvent
+
+
+class State(Enum):
+    """Where an event is that is not finished."""
+
+    SENT = auto()  # with the subscriber
+    WAITING = auto()  # to be sent by itself, after what is before it in its line
+    FINISHING = auto()  # its outcome is on the way to the database
+    PARKING = auto()  # as above, and it is to be set aside
+
+
+@dataclass(slots=True, kw_only=True)
+class Delivery:
+    """One event.
+
+    Attributes:
+        first: Where the stretch begins that is done with it.
+        attempts: How often it was answered with RETRY, or parked.
+        parked: It comes out of the parking place.
+    """
+
+    event: PassingEvent
+    first: int
+    state: State = State.SENT
+    attempts: int = 0
+    parked: bool = False
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """Its shard and seq."""
+        return self.event.shard, self.event.seq
+
+
+@dataclass(slots=True)
+class Line:
+    """The events of one order.
+
+    Attributes:
+        retrying: The seq that must be finished before those behind it; 0 for none.
+        waits: How many of the deliveries are WAITING.
+        due: When the first of those may be sent.
+    """
+
+    order_id: str
+    deliveries: dict[int, Delivery] = field(default_factory=dict)
+    retrying: int = 0
+    waits: int = 0
+    due: float = inf
+
+    def turn(self, delivery: Delivery, state: State) -> None:
+        """The delivery is in another state from now on."""
+        self.waits += (state is State.WAITING) - (delivery.state is State.WAITING)
+        delivery.state = state
+
+    def from_seq(self, seq: int) -> list[Delivery]:
+        """Those of this seq and later ones."""
+        return [self.deliveries[each] for each in sorted(self.deliveries) if each >= seq]
+
+    def waiting(self) -> list[Delivery]:
+        """Those that are to be sent."""
+        return [each for each in self.from_seq(0) if each.state is State.WAITING]
+
+
+class Lines:
+    """The lines of all orders, and when something of them is to be sent.
+
+    Attributes:
+        events: By shard and seq, every event that is not finished.
+        size: Bytes of the encoded events.
+    """
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[int, int], Delivery] = {}
+        self.size = 0
+        self._lines: dict[str, Line] = {}
+        self._agenda: list[tuple[float, str]] = []
+
+    def of(self, delivery: Delivery) -> Line:
+        """The line that an event stands in."""
+        return self._lines[delivery.event.order_id]
+
+    def add(self, delivery: Delivery) -> Line:
+        """Puts an event at its place; its line."""
+        self.events[delivery.at] = delivery
+        self.size += delivery.event.size
+        order_id = delivery.event.order_id
+        line = self._lines.setdefault(order_id, Line(order_id))
+        line.deliveries[delivery.event.seq] = delivery
+        return line
+
+    def forget(self, delivery: Delivery) -> None:
+        """An event is finished."""
+        del self.events[delivery.at]
+        self.size -= delivery.event.size
+        line = self.of(delivery)
+        line.waits -= delivery.state is State.WAITING
+        del line.deliveries[delivery.event.seq]
+        if not line.deliveries:
+            del self._lines[line.order_id]
+
+    def schedule(self, line: Line, due: float) -> None:
+        """What waits in the line is to be sent then."""
+        line.due = due
+        heappush(self._agenda, (due, line.order_id))
+
+    def due_at(self, now: float) -> Line | None:
+        """The line of which something is due."""
+        return self._lines[self._agenda[0][1]] if self.next_due() <= now else None
+
+    def next_due(self) -> float:
+        """When something is due."""
+        while self._agenda:
+            due, order_id = self._agenda[0]
+            line = self._lines.get(order_id)
+            if line is not None and line.due == due and line.waits:
+                return due
+            heappop(self._agenda)
+        return inf

@@ -1,0 +1,72 @@
+"""What a handler does with events that cross its own RETRY on the wire."""
+
+import asyncio
+
+from stateset.common.v1.position_pb2 import Position
+from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset_client import AckResult, AckStatus, Arrivals, Batch, EventHandler, Outcome, RetryPolicy, Settled
+
+from tests.harness.sync_waiting import eventually
+
+
+class Script:
+    """A subscription whose arrivals the test gives, and whose results come when it says."""
+
+    def __init__(self) -> None:
+        self.arrivals: asyncio.Queue[Arrivals] = asyncio.Queue()
+        self.settled: list[tuple[int, Outcome]] = []
+        self.answering = asyncio.Event()
+        self._read_to = 1
+
+    def arrive(self, *versions: int, attempts: tuple[int, ...] = ()) -> None:
+        events = [OrderEvent(order_id="o-1", version=version, shard=0, seq=version) for version in versions]
+        batch = Batch(
+            shard=0,
+            first_seq=versions[0],
+            last_seq=versions[-1],
+            events=events,
+            position=Position(),
+            delivery_epoch=1,
+            attempts=attempts,
+        )
+        self._read_to = max(self._read_to, versions[-1] + 1)
+        self.arrivals.put_nowait(Arrivals(batches=[batch], progress=None, events=len(events), size_bytes=0))
+
+    async def take(self, *, events_max: int) -> Arrivals:
+        assert events_max
+        return await self.arrivals.get()
+
+    async def settle(self, settled: Settled) -> AckResult:
+        self.settled.append((settled.event.version, settled.outcome))
+        await self.answering.wait()
+        return AckResult(
+            status=AckStatus.COMMITTED,
+            floor=Position(),
+            items=[AckStatus.COMMITTED],
+            read_to=Position(next_seq=[self._read_to]),
+        )
+
+
+async def test_an_event_that_was_sent_before_the_server_knew_of_a_retry_waits_for_its_turn() -> None:
+    handled: list[int] = []
+
+    async def handle(event: OrderEvent) -> None:
+        handled.append(event.version)
+        if handled == [1]:
+            raise OSError("away")
+
+    script = Script()
+    handler = EventHandler(script, handle, policy=RetryPolicy(delay_seconds=0))  # type: ignore[arg-type]  # the two methods that it calls
+    running = asyncio.create_task(handler.run(), name="handling")
+    script.arrive(1)
+    await eventually(lambda: script.settled == [(1, Outcome.RETRY)])
+    script.arrive(2, 3)
+    await eventually(script.arrivals.empty)
+    script.answering.set()
+    script.arrive(1, 2, attempts=(2, 1))
+    script.arrive(3, attempts=(1,))
+    script.arrive(4)
+    await eventually(lambda: len(handled) == 5)
+    assert handled == [1, 1, 2, 3, 4]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -1,0 +1,335 @@
+"""Single events against a model: whatever is answered, breaks off or is parked, each is finished exactly once."""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stateset.order.v1 import order_event_pb2, order_frame_pb2
+from stateset.sync.v1 import sync_service_pb2
+
+from infra.kernel.filter import parse
+from sync.adapters.memory_parking import mark_of
+from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
+from sync.domain.breaker import Breaker, BreakerPolicy
+from sync.domain.delivery import Redelivery, Tracking
+from sync.domain.done_set import Floor
+from sync.domain.fanout import Fanout, Frame, Selection
+from sync.domain.frames import AckItems, AckResult, Grant, Progress
+from sync.domain.outcome import AckItem, Outcome
+from sync.domain.parking import Mark, ParkedEvent
+from sync.domain.ring import Ring
+from sync.domain.session import Session
+from sync.domain.settlement import Settlement, settled
+from sync.domain.subscription import AckOutcome, AckStatus, Opening, Subscription, SubscriptionKey, opened
+from sync.domain.terms import Terms
+from tests.harness.sync_log import EPOCH, LogMaker
+
+SHARDS = 2
+ORDERS = 4
+KEY = SubscriptionKey(principal="p", name="s")
+Event = order_event_pb2.OrderEvent
+Place = tuple[int, int]
+
+
+@dataclass
+class Store:
+    """What a database would hold, and the log."""
+
+    log: LogMaker
+    fanout: Fanout
+    filter_text: str
+    parked_max: int
+    subscription: Subscription | None = None
+    parked: dict[Place, ParkedEvent] = field(default_factory=dict)
+
+    def open(self, unacked: int) -> tuple[Session, int]:
+        selection = Selection.of(tuple(range(SHARDS)), parse(self.filter_text, EVENT_FIELDS))
+        opening = Opening(
+            key=KEY,
+            log_epoch=EPOCH,
+            filter=self.filter_text,
+            filter_hash=selection.filter_hash,
+            start=dict.fromkeys(range(SHARDS), 1),
+        )
+        self.subscription = opened(self.subscription, opening)
+        floors = self.subscription.floors
+        terms = Terms(
+            log_epoch=EPOCH,
+            selection=selection,
+            next_seqs=tuple(floors[shard].next_seq for shard in range(SHARDS)),
+            delivery_epoch=self.subscription.delivery_epoch,
+            credit=Grant(events=0, bytes=1 << 30),
+            heartbeat_seconds=1e9,
+            batch_events_max=7,
+            tracking=Tracking(
+                events_max=unacked,
+                bytes_max=1 << 30,
+                floors=floors,
+                marks=self.marks(),
+                breaker=BreakerPolicy(outcomes=6, pause_seconds=1),
+            ),
+        )
+        return Session(terms, self.fanout, now=0), self.subscription.delivery_epoch
+
+    def marks(self) -> list[Mark]:
+        return [mark_of(each) for each in self.parked.values()]
+
+    def commit(self, settlement: Settlement) -> AckOutcome:
+        room = self.parked_max - len(self.parked)
+        self.subscription, outcome = settled(self.subscription, settlement, parking_room=room)
+        if outcome.status is AckStatus.COMMITTED:
+            for park in () if outcome.parking_full else settlement.changes.parked:
+                self.parked[park.event.shard, park.event.seq] = park.event
+            for place in settlement.changes.unparked:
+                self.parked.pop(place, None)
+        return outcome
+
+
+class Subscriber:
+    """Handles each order's events one after the other, and checks what comes."""
+
+    def __init__(self, store: Store, unacked: int) -> None:
+        self.store = store
+        self.unacked = unacked
+        self.now = 0.0
+        self.done: set[Place] = set()
+        self.applied: defaultdict[str, list[int]] = defaultdict(list)
+        self.alone: set[Place] = set()  # parked by itself: may be applied after its followers
+        self.connect()
+
+    def connect(self) -> None:
+        self.session, self.epoch = self.store.open(self.unacked)
+        self.queues: defaultdict[str, list[Event]] = defaultdict(list)
+        self.results: list[AckResult] = []
+        self.next_seqs = list(self.session.position.next_seq)
+
+    def read(self, credit: int = 10_000) -> None:
+        self.session.grant(Grant(events=credit, bytes=0))
+        for _ in range(1_000):
+            frame = self.session.next_frame(self.now, 0)
+            changes = self.session.acking.diversion(self.now, 0)
+            if changes is not None:
+                settlement = Settlement(key=KEY, delivery_epoch=self.epoch, changes=changes)
+                self.session.acking.diverted(self.store.commit(settlement), self.now)
+            elif frame is None:
+                return
+            self.take(frame)
+
+    def take(self, frame: object) -> None:
+        if isinstance(frame, Frame):
+            for batch in sync_service_pb2.SubscribeResponse.FromString(frame.message).frame.events.batches:
+                assert batch.first_seq == self.next_seqs[batch.shard], "a range was passed over in silence"
+                self.next_seqs[batch.shard] = batch.last_seq + 1
+                for event in batch.events:
+                    self.arrive(event)
+        elif isinstance(frame, Redelivery):
+            for _, chunk in frame.deliveries:
+                self.arrive(order_frame_pb2.EventBatch.FromString(chunk).events[0])
+        elif isinstance(frame, AckResult):
+            self.results.append(frame)
+        elif isinstance(frame, Progress):
+            assert frame.at == self.session.position
+            self.next_seqs = list(frame.at.next_seq)
+
+    def arrive(self, event: Event) -> None:
+        assert place_of(event) not in self.done, "COMMITTED was delivered again"
+        queue = self.queues[event.order_id]
+        if not self.alone & {place_of(event), *map(place_of, queue)}:
+            assert not queue or queue[-1].version < event.version
+        queue.append(event)
+
+    def answer(self, number: int, outcome: Outcome, delay: float = 0.0) -> None:
+        """Answers the first event of an order, as a handler that takes them one after another does."""
+        waiting = [order_id for order_id, queue in sorted(self.queues.items()) if queue]
+        if not waiting:
+            return
+        order_id = waiting[number % len(waiting)]
+        event = self.queues[order_id].pop(0)
+        covered = self.queues.pop(order_id) if outcome in (Outcome.RETRY, Outcome.PARK_KEY) else []
+        (status,) = self.settle([AckItem(shard=event.shard, seq=event.seq, outcome=outcome, delay_seconds=delay)])
+        if status is AckStatus.PARKING_FULL:
+            self.check_covered([*covered, *self.queues.pop(order_id, [])])
+            return
+        assert status is AckStatus.COMMITTED
+        self.check_covered(covered)
+        if outcome is Outcome.PARK:
+            self.alone.add(place_of(event))
+        elif outcome in (Outcome.DONE, Outcome.SKIP):
+            self.apply(event)
+
+    def apply(self, event: Event) -> None:
+        self.done.add(place_of(event))
+        if place_of(event) not in self.alone:
+            versions = self.applied[event.order_id]
+            assert not versions or versions[-1] < event.version, "an order's events were applied out of order"
+            versions.append(event.version)
+
+    def check_covered(self, followers: list[Event]) -> None:
+        """DONE for what RETRY or PARK_KEY covers is OUT_OF_ORDER."""
+        items = [AckItem(shard=each.shard, seq=each.seq, outcome=Outcome.DONE) for each in followers]
+        if items and not self.alone & {place_of(each) for each in followers}:
+            assert set(self.settle(items)) == {AckStatus.OUT_OF_ORDER}
+
+    def settle(self, items: list[AckItem]) -> list[AckStatus]:
+        ack = AckItems(ack_id="a", items=tuple(items))
+        verdict = self.session.judge(ack, self.now, 0)
+        settlement = Settlement(key=KEY, delivery_epoch=self.epoch, changes=verdict.changes)
+        self.session.acking.settled("a", verdict, self.store.commit(settlement), self.now)
+        self.read(0)
+        return [status for _, status in self.results.pop().items]
+
+    def replay_all(self) -> None:
+        """As ReplayParked does, for a stream that looks at once."""
+        store = self.store
+        store.parked = {place: replace(each, replaying=True) for place, each in store.parked.items()}
+        deliveries = self.session.deliveries
+        assert deliveries is not None
+        assert not deliveries.parking
+        deliveries.remark(store.marks())
+        deliveries.replay([each for _, each in sorted(store.parked.items())], self.now)
+
+
+def place_of(event: Event) -> Place:
+    return event.shard, event.seq
+
+
+def matching(log: LogMaker, filter_text: str) -> Iterator[Place]:
+    for batch in log.batches:
+        for event in batch.events:
+            if not filter_text or event.attributes["customer_id"] == "c-1":
+                yield batch.shard, event.seq
+
+
+publish = st.tuples(st.just("publish"), st.integers(0, ORDERS - 1), st.integers(1, 3))
+read = st.tuples(st.just("read"), st.integers(0, 9), st.just(0))
+
+OUTCOMES = ["DONE", "DONE", "DONE", "RETRY", "PARK", "PARK_KEY", "SKIP"]
+answer = st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 9), st.integers(0, 3))
+other = st.tuples(st.sampled_from(["wait", "crash", "replay"]), st.integers(1, 5), st.just(0))
+
+
+@given(
+    steps=st.lists(publish | read | answer | answer | other, max_size=70),
+    unacked=st.sampled_from([3, 8, 100]),
+    filter_text=st.sampled_from(["", "customer_id = c-1"]),
+    parked_max=st.sampled_from([2, 1_000]),
+)
+@settings(max_examples=400)
+def test_each_event_is_finished_exactly_once_in_its_orders_sequence(
+    steps: list[tuple[str, int, int]], unacked: int, filter_text: str, parked_max: int
+) -> None:
+    log = LogMaker(SHARDS)
+    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
+    store = Store(log, fanout, filter_text, parked_max)
+    subscriber = Subscriber(store, unacked)
+    for kind, first, second in steps:
+        if kind == "publish":
+            customer_id = f"c-{first % 2}"
+            fanout.ring.append([log.group(f"o-{first}", size=second, customer_id=customer_id)])
+        elif kind == "read":
+            subscriber.read(first)
+        elif kind == "wait":
+            subscriber.now += first
+            subscriber.read(0)
+        elif kind == "crash":
+            subscriber.connect()
+        elif kind == "replay":
+            subscriber.replay_all()
+        else:
+            subscriber.answer(first, Outcome(kind), delay=float(second))
+        check_done_set(store, subscriber)
+    drain(store, subscriber)
+    expected = set(matching(log, filter_text))
+    assert expected == subscriber.done
+    assert not store.parked
+
+
+def check_done_set(store: Store, subscriber: Subscriber) -> None:
+    """The durable done-set holds what was committed, and nothing else that matches."""
+    assert store.subscription is not None
+    for shard, seq in matching(store.log, store.filter_text):
+        done = store.subscription.floors[shard].is_done(seq)
+        replayed = (shard, seq) in subscriber.done
+        assert done == (replayed or (shard, seq) in store.parked), (shard, seq)
+
+
+def drain(store: Store, subscriber: Subscriber) -> None:
+    """Everything is answered with DONE until nothing is left."""
+    store.parked_max = 1_000
+    for _ in range(400):
+        subscriber.now += 100
+        subscriber.read()
+        while any(subscriber.queues.values()):
+            subscriber.answer(0, Outcome.DONE)
+        subscriber.read()
+        if not store.parked and not any(subscriber.queues.values()):
+            expected = set(matching(store.log, store.filter_text))
+            if expected == subscriber.done:
+                return
+        subscriber.replay_all()
+
+
+def test_what_follows_an_order_that_is_being_parked_is_not_sent_meanwhile() -> None:
+    log = LogMaker(SHARDS)
+    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
+    store = Store(log, fanout, "", 1_000)
+    subscriber = Subscriber(store, 100)
+    fanout.ring.append([log.group("o-1")])
+    subscriber.read()
+    (event,) = subscriber.queues.pop("o-1")
+    ack = AckItems(ack_id="a", items=(AckItem(shard=event.shard, seq=event.seq, outcome=Outcome.PARK_KEY),))
+    verdict = subscriber.session.judge(ack, 0, 0)
+    fanout.ring.append([log.group("o-1")])
+    subscriber.read()
+    assert not subscriber.queues["o-1"]
+    assert subscriber.next_seqs[event.shard] == event.seq + 1, "it is not passed either, before it is parked"
+    settlement = Settlement(key=KEY, delivery_epoch=subscriber.epoch, changes=verdict.changes)
+    subscriber.session.acking.settled("a", verdict, store.commit(settlement), 0)
+    subscriber.read()
+    assert sorted(store.parked) == [(event.shard, event.seq), (event.shard, event.seq + 1)]
+
+
+stretches = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 6)), max_size=12)
+
+
+@given(stretches=stretches, floor=st.integers(1, 10), attempts=st.dictionaries(st.integers(1, 30), st.integers(1, 3)))
+def test_a_done_set_holds_exactly_what_was_finished(
+    stretches: list[tuple[int, int]], floor: int, attempts: dict[int, int]
+) -> None:
+    before = Floor(next_seq=floor, delivery_epoch=1).retried(attempts)
+    ranges = [(first, first + length) for first, length in stretches]
+    random.Random(floor).shuffle(ranges)  # noqa: S311 - any sequence
+    after = before
+    for each in ranges:
+        after = after.finished([each])
+    assert after == before.finished(ranges)
+    model = set(range(floor)) | {seq for first, end in ranges for seq in range(first, end)}
+    for seq in range(1, 40):
+        assert after.is_done(seq) == (seq in model)
+        assert after.after_done(seq) == next(each for each in range(seq, 99) if each not in model)
+    assert after.next_seq == next(each for each in range(1, 99) if each not in model)
+    assert after.attempts == {seq: count for seq, count in attempts.items() if seq not in model}
+
+
+def test_a_breaker_pauses_when_most_of_the_recent_outcomes_are_retry_and_longer_each_time() -> None:
+    breaker = Breaker(BreakerPolicy(outcomes=4, retries_percent_max=50, pause_seconds=1, pause_seconds_max=3))
+    for retry in (True, False, True, False, True):
+        breaker.saw(0, retry=retry)
+    assert not breaker.paused
+    breaker.saw(0, retry=True)
+    assert breaker.paused
+    now = 0.0
+    for pause_seconds in (1, 2, 3, 3):
+        assert breaker.due(now) == now + pause_seconds
+        assert breaker.room(now + pause_seconds - 0.1) == 0
+        now += pause_seconds
+        assert breaker.room(now) == 1
+        breaker.sent()
+        assert breaker.room(now) == 0
+        breaker.saw(now, retry=True)
+    breaker.saw(now, retry=False)
+    assert not breaker.paused
+    assert breaker.room(now) > 1
