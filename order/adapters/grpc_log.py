@@ -9,9 +9,10 @@ from stateset.order.v1 import log_service_pb2
 from infra.kernel.position import Position
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
-from infra.runtime.grpc.reads import at_least, listing
+from infra.runtime.grpc.reads import at_least, filtered, listing
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_to_wire, timestamp_from_wire, timestamp_to_wire
+from order.adapters.grpc_reads import ORDER_FIELDS
 from order.adapters.grpc_replay import Replays
 from order.application.backlog import ShardBacklog, backlog
 from order.application.ports import Head, Log, Reader
@@ -62,8 +63,9 @@ class LogServicer:
     async def GetDigest(
         self, request: log_service_pb2.GetDigestRequest, call: Call
     ) -> log_service_pb2.GetDigestResponse:
-        """Count and hash over every order."""
-        position, digest = await self._queries.digest(at_least(request, call))
+        """Count and hash over every matching order."""
+        term = filtered(request, ORDER_FIELDS)
+        position, digest = await self._queries.digest(term, at_least(request, call))
         return log_service_pb2.GetDigestResponse(
             position=position_to_wire(position),
             digest=position_pb2.Digest(count=digest.count, hash=digest.hash),

@@ -15,7 +15,7 @@ from order.application.read_ports import StoredOrder
 from order.domain.order import OrderState
 
 _BATCH_MAX: Final = 100
-_FILTER_FIELDS: Final[Mapping[str, Field]] = {
+ORDER_FIELDS: Final[Mapping[str, Field]] = {
     "order_id": Field(),
     "customer_id": Field(),
     "store_id": Field(),
@@ -55,7 +55,7 @@ class OrderReads:
     async def ListOrders(self, request: order_service_pb2.ListOrdersRequest, call: Call) -> bytes:
         """Lists orders, newest first."""
         basic = request.view != order_pb2.ORDER_VIEW_FULL
-        asked = listing(request, _FILTER_FIELDS, (int, str), variant="basic" if basic else "full")
+        asked = listing(request, ORDER_FIELDS, (int, str), variant="basic" if basic else "full")
         found = await self._queries.page(asked.term, asked.after, asked.size + 1, at_least(request, call))
         orders = [_viewed(order, basic=basic) for order in found[: asked.size]]
         keys = [(order.place_time_us, order.order_id) for order in found]

@@ -154,11 +154,12 @@ class MemoryLog:
         ]
         return found[:records_max]
 
-    async def digest(self) -> tuple[Position, Digest]:
+    async def digest(self, term: Term) -> tuple[Position, Digest]:
         """See `Log.digest`."""
         digest = Digest()
         for order, _ in self._orders.values():
-            digest.add(order.order_id, order.version)
+            if matches(term, _attributes(order)):
+                digest.add(order.order_id, order.version)
         return Position(
             log_epoch=self.log_epoch, next_seq=tuple(head.next_seq for head in self._heads.values())
         ), digest

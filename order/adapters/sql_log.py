@@ -11,14 +11,18 @@ from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from infra.kernel.digest import Digest
+from infra.kernel.filter import Term
 from infra.kernel.position import Position, PositionExpiredError
 from infra.runtime.database import Database, DatabaseLockedError, DatabaseUnavailableError
 from infra.runtime.lifespan import StartupError
+from infra.runtime.sql_digest import digest_of
+from infra.runtime.sql_filter import to_sql
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
 from order.adapters import sql_trim
 from order.adapters.sql_group import GROUPS, shards_of, stored_reply
 from order.adapters.sql_records import due_query
 from order.adapters.sql_tables import (
+    FILTERED,
     IDEMPOTENCY,
     LOG,
     LOG_FLOORS,
@@ -233,13 +237,12 @@ class SqlLog:
         query = due_query(time_us, orders_max)
         return list(await self._read(lambda connection: connection.execute(query).scalars().all()))
 
-    async def digest(self) -> tuple[Position, Digest]:
+    async def digest(self, term: Term) -> tuple[Position, Digest]:
         """See `Log.digest`."""
+        entries = select(ORDERS.c.order_id, ORDERS.c.version).where(to_sql(term, FILTERED))
 
         def work(connection: Connection) -> tuple[Position, Digest]:
-            digest = Digest()
-            for order_id, version in connection.execute(select(ORDERS.c.order_id, ORDERS.c.version)):
-                digest.add(order_id, version)
+            digest = digest_of(connection, entries)
             heads = connection.execute(select(SHARD_HEADS.c.next_seq).order_by(SHARD_HEADS.c.shard)).scalars().all()
             return Position(log_epoch=self.log_epoch, next_seq=tuple(heads)), digest
 

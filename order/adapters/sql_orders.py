@@ -10,19 +10,11 @@ from sqlalchemy.util import await_only
 from infra.kernel.filter import Term
 from infra.runtime.database import Database
 from infra.runtime.sql_filter import to_sql
-from order.adapters.sql_tables import ORDER_EVENTS, ORDER_PERSONAL, ORDERS
+from order.adapters.sql_tables import FILTERED, ORDER_EVENTS, ORDER_PERSONAL, ORDERS
 from order.application.ports import LoggedEvent
 from order.application.read_ports import OrderKey, StoredOrder
 
 _KEY: Final = (ORDERS.c.place_time_us, ORDERS.c.order_id)
-_COLUMNS: Final = {
-    "order_id": ORDERS.c.order_id,
-    "customer_id": ORDERS.c.customer_id,
-    "store_id": ORDERS.c.store_id,
-    "currency_code": ORDERS.c.currency_code,
-    "state": ORDERS.c.state,
-    "place_time": ORDERS.c.place_time_us,
-}
 _STORED: Final = select(
     ORDERS.c.order_id, ORDERS.c.place_time_us, ORDERS.c.body, func.coalesce(ORDER_PERSONAL.c.body, b"")
 ).outerjoin(
@@ -62,7 +54,7 @@ class SqlOrders:
 
 def page_query(term: Term, after: OrderKey | None, orders_max: int) -> Select[Any]:
     """A page of a list."""
-    query = _STORED.where(to_sql(term, _COLUMNS)).order_by(*(part.desc() for part in _KEY)).limit(orders_max)
+    query = _STORED.where(to_sql(term, FILTERED)).order_by(*(part.desc() for part in _KEY)).limit(orders_max)
     return query if after is None else query.where(tuple_(*_KEY) < tuple_(*after))
 
 

@@ -35,6 +35,15 @@ ORDERS: Final = Table(
     Column("body", LargeBinary, nullable=False),
     Column("place_time_us", BigInteger, nullable=False),
 )
+FILTERED: Final = {
+    "order_id": ORDERS.c.order_id,
+    "customer_id": ORDERS.c.customer_id,
+    "store_id": ORDERS.c.store_id,
+    "currency_code": ORDERS.c.currency_code,
+    "state": ORDERS.c.state,
+    "place_time": ORDERS.c.place_time_us,
+}
+"""What a filter of orders may speak of, by its name there."""
 ORDER_EVENTS: Final = Table(
     "order_events",
     METADATA,

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from infra.kernel.digest import Digest
+from infra.kernel.filter import Term
 from infra.kernel.position import Position
 from order.domain.changes import Change
 from order.domain.commands import Command
@@ -205,8 +206,11 @@ class Log(Protocol):
     async def due_orders(self, time_us: int, orders_max: int) -> list[str]:
         """Ids of orders with open units whose `expire_time_us` is not after the time, the longest overdue first."""
 
-    async def digest(self) -> tuple[Position, Digest]:
-        """The digest over (order id, version) of every order, and the position that it belongs to: one snapshot."""
+    async def digest(self, term: Term) -> tuple[Position, Digest]:
+        """The digest over (order id, version) of every matching order, and its position: one snapshot.
+
+        The filter may speak of what that of `Orders.list_orders` may. Memory does not grow with the number of orders.
+        """
 
     async def open_subscription(self, name: str) -> tuple[int, dict[int, int]]:
         """Starts a delivery epoch of the subscription, made if need be; the epoch, and the durable floors by shard.

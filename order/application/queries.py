@@ -61,10 +61,10 @@ class Queries:
         await self.order(order_id, at_least)
         return await self._orders.list_order_events(order_id, after_seq, events_max)
 
-    async def digest(self, at_least: AtLeast) -> tuple[Position, Digest]:
-        """The digest of every order, and the position that it belongs to."""
+    async def digest(self, term: Term, at_least: AtLeast) -> tuple[Position, Digest]:
+        """The digest of every matching order, and the position that it belongs to."""
         await self.reach(at_least)
-        return await self._log.digest()
+        return await self._log.digest(term)
 
     async def reach(self, at_least: AtLeast) -> None:
         """Waits until the log covers the position, if there is one.

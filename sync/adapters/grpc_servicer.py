@@ -13,7 +13,7 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
-from infra.runtime.grpc.reads import at_least, listing
+from infra.runtime.grpc.reads import at_least, filtered, listing
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import freshness_to_wire, position_to_wire
 from sync.adapters.checked import Checked
@@ -131,7 +131,8 @@ class SyncServicer(ManagementServicer, ParkingServicer):
         self, request: sync_service_pb2.GetDigestRequest, call: Call
     ) -> sync_service_pb2.GetDigestResponse:
         """See the contract."""
-        digest, as_of = await self._queries.digest(at_least(request, call))
+        term = filtered(request, ORDER_FIELDS)
+        digest, as_of = await self._queries.digest(term, at_least(request, call))
         return sync_service_pb2.GetDigestResponse(
             digest=position_pb2.Digest(count=digest.count, hash=digest.hash), freshness=self._freshness(as_of)
         )

@@ -173,11 +173,12 @@ class MemoryReadModel:
             last = order_id
         return Chunk(at=self._position, orders=matching, last_order_id=last)
 
-    async def digest(self) -> tuple[Position, Digest]:
+    async def digest(self, term: Term) -> tuple[Position, Digest]:
         """See `ReadModel.digest`."""
         digest = Digest()
         for order in self._orders.values():
-            digest.add(order.order_id, order.version)
+            if matches(term, _attributes(order)):
+                digest.add(order.order_id, order.version)
         assert self._position is not None, "digest before begin"  # noqa: S101 - the caller's mistake
         return self._position, digest
 

@@ -13,6 +13,7 @@ from infra.kernel.filter import Term
 from infra.kernel.position import Position
 from infra.runtime.database import Database
 from infra.runtime.schema import TEXT
+from infra.runtime.sql_digest import digest_of
 from infra.runtime.sql_filter import to_sql
 from sync.adapters.sql_snapshot import read_orders
 from sync.application.ports import OrderPage
@@ -120,9 +121,10 @@ class SqlReadModel:
 
         return await self._database.read(work)
 
-    async def digest(self) -> tuple[Position, Digest]:
+    async def digest(self, term: Term) -> tuple[Position, Digest]:
         """See `ReadModel.digest`."""
-        return await self._database.read(_digest)
+        entries = select(_ORDERS.c.order_id, _ORDERS.c.version).where(to_sql(term, _FILTERED))
+        return await self._database.read(lambda connection: (_begun(connection), digest_of(connection, entries)))
 
 
 def _position(connection: Connection) -> Position | None:
@@ -137,14 +139,6 @@ def _begun(connection: Connection) -> Position:
     if position is None:
         raise RuntimeError("the read model was asked before it has begun")
     return position
-
-
-def _digest(connection: Connection) -> tuple[Position, Digest]:
-    position = _begun(connection)
-    digest = Digest()
-    for order_id, version in connection.execute(select(_ORDERS.c.order_id, _ORDERS.c.version)):
-        digest.add(order_id, version)
-    return position, digest
 
 
 def _order(row: Row[Any]) -> OrderRow:

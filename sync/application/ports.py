@@ -101,8 +101,11 @@ class ReadModel(Protocol):
         The filter may speak of all that an event's may, but for its type.
         """
 
-    async def digest(self) -> tuple[Position, Digest]:
-        """Over (order id, version) of every order, and the position of the very same snapshot."""
+    async def digest(self, term: Term) -> tuple[Position, Digest]:
+        """Over (order id, version) of every matching order, and the position of the very same snapshot.
+
+        The filter may speak of all that `page`'s may. Memory does not grow with the number of orders.
+        """
 
 
 class Subscriptions(Protocol):

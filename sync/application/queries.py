@@ -43,10 +43,10 @@ class Queries:
         as_of = await self._ready(at_least)
         return await self._read_model.page(term, after=after, limit=limit), as_of
 
-    async def digest(self, at_least: AtLeast) -> tuple[Digest, AsOf]:
-        """Proof of what is held, at exactly the answer's position."""
+    async def digest(self, term: Term, at_least: AtLeast) -> tuple[Digest, AsOf]:
+        """Proof of the matching orders that are held, at exactly the answer's position."""
         as_of = await self._ready(at_least)
-        position, digest = await self._read_model.digest()
+        position, digest = await self._read_model.digest(term)
         return digest, AsOf(position=position, as_of_us=as_of.as_of_us)
 
     async def _ready(self, at_least: AtLeast) -> AsOf:

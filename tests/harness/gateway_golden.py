@@ -197,7 +197,7 @@ GOLDEN = [
     ),
     Golden(f"{LOG}.DeleteLogSubscription", "DELETE /v1/log/subscriptions/nobody", {}, status=HTTPStatus.NOT_FOUND),
     Golden(f"{LOG}.GetLogHead", "GET /v1/log/head", {"shards": [{"earliestSeq": "1"}, {"shard": 1}, {"shard": 2}]}),
-    Golden(f"{LOG}.GetDigest", "GET /v1/log/digest?POSITION", {"digest": {"count": "3"}}),
+    Golden(f"{LOG}.GetDigest", "GET /v1/log/digest?POSITION&filter=state%3DREJECTED", {"digest": {"count": "1"}}),
     Golden(f"{LOG}.GetBacklog", "GET /v1/log/backlog", {}),
     Golden(f"{SYNC}.GetOrder", "GET /v1/read-model/orders/g-2?POSITION&view=1", {"order": {"orderId": "g-2"}}),
     Golden(
@@ -227,7 +227,9 @@ GOLDEN = [
         {"status": "ACK_STATUS_FENCED"},
         {"deliveryEpoch": "1", "through": "POSITION"},
     ),
-    Golden(f"{SYNC}.GetDigest", "GET /v1/read-model/digest?POSITION", {"digest": {"count": "3"}}),
+    Golden(
+        f"{SYNC}.GetDigest", "GET /v1/read-model/digest?POSITION&filter=state%3DREJECTED", {"digest": {"count": "1"}}
+    ),
     Golden(f"{SYNC}.ListParked", "GET /v1/subscriptions/risk/parked", {}),
     Golden(f"{SYNC}.ReplayParked", "POST /v1/subscriptions/risk/parked:replay", {}, {"all": True}),
     Golden(f"{SYNC}.DiscardParked", "POST /v1/subscriptions/risk/parked:discard", {}, {"orderId": "g-1"}),

@@ -77,9 +77,9 @@ def listing(request: Any, fields: Mapping[str, Field], key: Sequence[type], *, v
     violations: list[Violation] = []
     term, after, size = EVERYTHING, None, _PAGE_DEFAULT
     try:
-        term = parse(_text(request.filter), fields) if fields else EVERYTHING
-    except FilterError as error:
-        violations.append(Violation("filter", str(error)))
+        term = filtered(request, fields) if fields else EVERYTHING
+    except InvalidRequestError as error:
+        violations += error.violations
     made_under = filter_hash(term) + variant.encode()
     try:
         size = page_size(request.page_size)
@@ -90,6 +90,18 @@ def listing(request: Any, fields: Mapping[str, Field], key: Sequence[type], *, v
     if violations:
         raise InvalidRequestError(violations)
     return Listing(term=term, after=after, size=size, made_under=made_under)
+
+
+def filtered(request: Any, fields: Mapping[str, Field]) -> Term:  # noqa: ANN401 - any request with a filter
+    """What of the fields the request's filter wants.
+
+    Raises:
+        InvalidRequestError: It is not a filter over these fields.
+    """
+    try:
+        return parse(_text(request.filter), fields)
+    except FilterError as error:
+        raise InvalidRequestError([Violation("filter", str(error))]) from error
 
 
 def page_size(asked: int) -> int:

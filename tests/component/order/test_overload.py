@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 from prometheus_client import REGISTRY
 
+from infra.kernel.filter import EVERYTHING
 from infra.runtime.clock import ManualClock
 from order.application.writer import WriterLimits
 from tests.harness.held_log import HeldLog, held_service
@@ -56,7 +57,7 @@ async def told(call: Call) -> grpc.aio.AioRpcError:
 
 
 async def placed(log: HeldLog) -> int:
-    return (await log.digest())[1].count
+    return (await log.digest(EVERYTHING))[1].count
 
 
 async def test_excess_is_refused_at_once_and_what_was_accepted_is_answered(log: HeldLog, orders: Any) -> None:  # noqa: ANN401 - a generated stub

@@ -73,6 +73,19 @@ async def test_the_digest_is_over_the_newest_versions() -> None:
         assert (2, expected.hash) == (reply.digest.count, reply.digest.hash)
 
 
+async def test_the_digest_of_a_filter_leaves_the_others_out() -> None:
+    log = LogMaker()
+    log.group("o-1", size=2, customer_id="c-1")
+    log.group("o-2", customer_id="c-2")
+    expected = Digest()
+    expected.add("o-2", 1)
+    async with open_server(log.source) as client:
+        position = (await covered(client, log)).freshness.position
+        reply = await client.stub.GetDigest(sync.GetDigestRequest(filter="customer_id = c-2"))
+        assert (1, expected.hash) == (reply.digest.count, reply.digest.hash)
+        assert position == reply.freshness.position
+
+
 async def test_a_read_waits_for_its_position_and_fails_if_it_is_not_reached_in_time() -> None:
     log = LogMaker()
     async with open_server(log.source) as client:
@@ -98,6 +111,7 @@ async def test_a_position_of_another_log_is_refused_at_once() -> None:
         ("GetOrder", sync.GetOrderRequest(), ["order_id"]),
         ("ListOrders", sync.ListOrdersRequest(filter='order_id = "\0"'), ["filter"]),
         ("ListOrders", sync.ListOrdersRequest(filter="state = EATEN"), ["filter"]),
+        ("GetDigest", sync.GetDigestRequest(filter="color = red"), ["filter"]),
         ("ListOrders", sync.ListOrdersRequest(page_size=-1), ["page_size"]),
         ("ListOrders", sync.ListOrdersRequest(page_token="nonsense"), ["page_token"]),  # noqa: S106 - a page, not a password
     ],

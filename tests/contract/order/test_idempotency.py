@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from infra.kernel.filter import EVERYTHING
 from infra.runtime.clock import ManualClock
 from order.application.ports import Log, Outcome, StoredReply
 from order.application.sweep import BATCH_REPLIES_MAX, RETENTION_SECONDS, Sweep
@@ -45,7 +46,7 @@ async def test_a_fence_makes_it_final_that_a_command_was_not_carried_out(log: Lo
     for _ in range(2):
         with pytest.raises(RequestFencedError):
             await writer.submit(submission(place(3), request_id="request-a"))
-    assert (await log.digest())[1].count == 0
+    assert (await log.digest(EVERYTHING))[1].count == 0
     assert await log.fence(KEY, 2) == await log.read_reply(KEY) == FENCED
 
 
@@ -68,7 +69,7 @@ async def test_command_and_fence_at_once_agree_on_what_happened(log: Log, writer
         assert isinstance(stored, StoredReply)
         assert (stored.outcome is Outcome.COMMITTED) == (not isinstance(told, RequestFencedError))
         orders += stored.outcome is Outcome.COMMITTED
-        assert (await log.digest())[1].count == orders
+        assert (await log.digest(EVERYTHING))[1].count == orders
 
 
 async def test_replies_are_forgotten_after_their_retention_and_not_before(

@@ -6,6 +6,7 @@ import pytest
 from stateset.order.v1 import order_event_pb2, order_service_pb2
 
 from infra.kernel.digest import Digest
+from infra.kernel.filter import EVERYTHING
 from infra.kernel.shard import shard_of
 from infra.runtime.clock import ManualClock
 from order.adapters.wire import WireCodec
@@ -182,7 +183,7 @@ async def test_a_read_never_splits_a_group(log: Log, clock: ManualClock) -> None
 async def test_the_digest_is_that_of_ids_and_versions(log: Log, writer: Writer) -> None:
     await writer.submit(submission(place(3)))
     await writer.submit(submission(accept("o-1")))
-    position, digest = await log.digest()
+    position, digest = await log.digest(EVERYTHING)
     expected = Digest()
     expected.add("o-1", 2)
     assert (digest.count, digest.hash) == (1, expected.hash)

@@ -7,8 +7,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stateset.order.v1 import order_event_pb2
 
+from infra.kernel.digest import Digest
 from infra.kernel.filter import EVERYTHING, Field, Term, matches, parse
 from order.adapters.wire_order import order_from_wire
+from order.application.ports import Log
 from order.application.read_ports import OrderKey, Orders, StoredOrder
 from order.application.writer import Writer
 from order.domain.commands import AcceptOrder
@@ -44,6 +46,17 @@ async def place_all(writer: Writer, count: int) -> None:
 
 async def listed(orders: Orders, term: Term = EVERYTHING, after: OrderKey | None = None, most: int = 100) -> list[str]:
     return [order.order_id for order in await orders.list_orders(term, after, most)]
+
+
+async def test_the_digest_is_over_what_the_filter_lists(log: Log, orders: Orders, writer: Writer) -> None:
+    await place_all(writer, 7)
+    whole = (await log.digest(EVERYTHING))[0]
+    for text in ("customer_id = z", "state = ACCEPTED AND NOT store_id:*", f'place_time < "{TIMES[1]}"', ""):
+        term = parse(text, FIELDS)
+        expected = Digest()
+        for order in await orders.list_orders(term, None, 100):
+            expected.add(order.order_id, order_from_wire(order.body).version)
+        assert (whole, expected) == await log.digest(term)
 
 
 async def test_orders_are_found_by_id_with_their_personal_data(orders: Orders, writer: Writer) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from infra.kernel.filter import EVERYTHING
 from infra.kernel.position import PositionExpiredError
 from infra.kernel.shard import shard_of
 from infra.runtime.clock import ManualClock
@@ -54,7 +55,7 @@ async def test_what_is_old_is_forgotten_and_what_is_young_stays(log: Log, orders
         assert all(event.record_time_us >= young_us for event in kept)
     history = await orders.list_order_events("o-1", 0, 9)
     assert len(history) == 1  # the acceptance: the placing is forgotten, and the order stays
-    assert (await log.digest())[1].count == 60
+    assert (await log.digest(EVERYTHING))[1].count == 60
 
 
 async def test_nothing_above_a_floor_is_forgotten_and_who_has_confirmed_nothing_needs_all(

@@ -1,5 +1,6 @@
 """What every read model and every store of subscriptions promises, whatever it is made of."""
 
+import tracemalloc
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,7 +138,37 @@ async def test_the_digest_is_that_of_the_newest_versions_at_the_position(stores:
     expected = Digest()
     expected.add("o-2", 1)
     expected.add("o-1", 2)
-    assert (after, expected) == await stores.read_model.digest()
+    assert (after, expected) == await stores.read_model.digest(EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    "filter_text", ["customer_id = c-1", "NOT state = FILLED", "customer_id = c-2 OR state = CANCELED", "store_id:*"]
+)
+async def test_the_digest_of_a_filter_is_that_of_what_it_lists(stores: Stores, filter_text: str) -> None:
+    await stores.read_model.begin(START)
+    after = START.moved({0: 4})
+    orders = [order("o-1"), order("o-2", 2, customer_id="c-2"), order("o-3", state="CANCELED")]
+    await stores.read_model.apply(orders, after)
+    term = parse(filter_text, ORDER_FIELDS)
+    expected = Digest()
+    for each in (await stores.read_model.page(term, after="", limit=10)).orders:
+        expected.add(each.order_id, each.version)
+    assert (after, expected) == await stores.read_model.digest(term)
+
+
+async def test_a_digest_takes_no_more_memory_for_more_orders(stores: Stores) -> None:
+    await stores.read_model.begin(START)
+    for begin in range(0, 8_000, 1_000):
+        orders = [order(f"o-{number}") for number in range(begin, begin + 1_000)]
+        await stores.read_model.apply(orders, START.moved({0: begin + 1_001}))
+    tracemalloc.start()
+    try:
+        _, digest = await stores.read_model.digest(EVERYTHING)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert digest.count == 8_000
+    assert peak_bytes < 800_000  # all the rows at once take more than a million
 
 
 def ack(through: dict[int, int], *, epoch: int, key: SubscriptionKey = KEY) -> Ack:

@@ -6,6 +6,7 @@ from typing import Any
 
 from stateset.order.v1 import order_service_pb2
 
+from infra.kernel.filter import EVERYTHING
 from infra.runtime.clock import SystemClock
 from infra.runtime.grpc.call import Call
 from order.adapters.grpc_ingest import OrderIngest
@@ -87,5 +88,5 @@ async def test_what_still_waits_is_taken_back_when_its_stream_is_cut() -> None:
         answer.cancel()
         await asyncio.wait([answer])
         log.free.set()
-    placed = (await log.digest())[1].count
+    placed = (await log.digest(EVERYTHING))[1].count
     assert 0 < placed <= GROUP, "the group that was being committed, and nothing after it"
