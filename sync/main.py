@@ -21,6 +21,7 @@ from infra.runtime.metrics import open_admin
 from infra.runtime.sql import open_database
 from sync.adapters.grpc_servicer import Parts, SyncServicer
 from sync.adapters.grpc_status import DOMAIN, ERRORS
+from sync.adapters.kafka_places import open_offsets
 from sync.adapters.kafka_source import KafkaSource
 from sync.adapters.order_source import OrderSource
 from sync.adapters.sql_parking import SqlParking
@@ -35,9 +36,11 @@ from sync.application.freshness import Freshness, refuse_other_log
 from sync.application.ingest import Ingest
 from sync.application.lag import LagMeter, Lags
 from sync.application.management import Management
+from sync.application.offset_ports import Offsets
 from sync.application.opening import Openings
 from sync.application.parked import ParkingPlaces
 from sync.application.ports import EventSource, Parking, ReadModel, SourceUnavailableError, Subscriptions
+from sync.application.positions import Positions
 from sync.application.queries import Queries
 from sync.application.redelivery import Redeliveries
 from sync.application.snapshots import Snapshots
@@ -74,12 +77,13 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
         read_model = SqlReadModel(database)
         position = await _begun(read_model, source, stop)
         if position is not None:
+            offsets = await stack.enter_async_context(offsets_of(settings))
             subscriptions = SqlSubscriptions(
                 database,
                 subscriptions_max=settings.subscriptions_max,
                 parked_events_max=settings.parked_events_max,
             )
-            parts = Ports(source, read_model, subscriptions, SqlParking(database))
+            parts = Ports(source, read_model, subscriptions, SqlParking(database), offsets)
             serving = await stack.enter_async_context(open_sync(settings, parts, position))
             _log.info(
                 "serving",
@@ -104,6 +108,16 @@ def source_of(settings: SyncSettings, orders: OrderSource) -> EventSource:
     return KafkaSource(orders, settings.kafka_bootstrap_servers, topic_prefix=settings.topic_prefix)
 
 
+@asynccontextmanager
+async def offsets_of(settings: SyncSettings) -> AsyncIterator[Offsets | None]:
+    """Where events are on the bus, if that is Kafka."""
+    if settings.bus == "direct":
+        yield None
+        return
+    async with open_offsets(settings.kafka_bootstrap_servers, topic_prefix=settings.topic_prefix) as offsets:
+        yield offsets
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """What the server stands on."""
@@ -112,6 +126,7 @@ class Ports:
     read_model: ReadModel
     subscriptions: Subscriptions
     parking: Parking
+    offsets: Offsets | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +204,7 @@ async def _serving(
             lags=Lags(ports.subscriptions, ports.parking, meter, freshness),
             management=Management(openings, ports.subscriptions, streams, freshness),
             places=ParkingPlaces(ports.parking, ports.subscriptions, streams),
+            positions=Positions(ports.source, ports.offsets),
         )
         servicer = SyncServicer(parts, clock, shards=len(position.next_seq))
         service = Service(sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"], servicer)

@@ -19,12 +19,14 @@ from infra.runtime.grpc.wire import freshness_to_wire, position_to_wire
 from sync.adapters.checked import Checked
 from sync.adapters.grpc_management import ManagementServicer
 from sync.adapters.grpc_parking import ParkingServicer
+from sync.adapters.grpc_positions import PositionServicer
 from sync.adapters.wire import ORDER_FIELDS, lag_to_wire, order_to_wire, server_frame_to_wire
 from sync.adapters.wire_requests import client_frames, done_from_wire, name_from_wire, open_from_wire
 from sync.application.floors import Floors
 from sync.application.lag import Lags
 from sync.application.management import Management
 from sync.application.parked import ParkingPlaces
+from sync.application.positions import Positions
 from sync.application.queries import AsOf, Queries
 from sync.application.subscribe import Streams
 from sync.domain.subscription import SubscriptionKey
@@ -42,14 +44,16 @@ class Parts:
     lags: Lags
     management: Management
     places: ParkingPlaces
+    positions: Positions
 
 
-class SyncServicer(ManagementServicer, ParkingServicer):
+class SyncServicer(ManagementServicer, ParkingServicer, PositionServicer):
     """Serves `stateset.sync.v1.SyncService`."""
 
     def __init__(self, parts: Parts, clock: Clock, *, shards: int) -> None:
         ManagementServicer.__init__(self, parts.management, parts.floors)
         ParkingServicer.__init__(self, parts.places)
+        PositionServicer.__init__(self, parts.positions)
         self._streams = parts.streams
         self._floors = parts.floors
         self._queries = parts.queries

@@ -7,11 +7,14 @@ from grpc import StatusCode
 
 from infra.runtime.grpc.call import status_of
 from infra.runtime.grpc.status import COMMON_ERRORS, ErrorTable, Refusal, Violation
+from sync.application.offset_ports import BusBusyError, BusRefusedError, BusUnavailableError, NoBusError
 from sync.application.ports import SourceUnavailableError
 from sync.domain.errors import (
     AckRefusedError,
     CallerSilentError,
     FencedError,
+    OffsetAheadError,
+    OffsetExpiredError,
     OrderNotFoundError,
     SubscriptionFilterChangedError,
     SubscriptionNotFoundError,
@@ -19,6 +22,17 @@ from sync.domain.errors import (
 )
 
 DOMAIN: Final = "sync.stateset.dev"
+
+
+def _no_bus(reason: str, error: Exception) -> Refusal:
+    return Refusal(
+        code=StatusCode.FAILED_PRECONDITION,
+        reason=reason,
+        message=str(error),
+        metadata={"subject": "bus"},
+        precondition="BUS",
+    )
+
 
 ERRORS: Final[ErrorTable] = {
     OrderNotFoundError: lambda error: Refusal(
@@ -57,6 +71,27 @@ ERRORS: Final[ErrorTable] = {
     ),
     SourceUnavailableError: lambda error: Refusal(
         code=StatusCode.UNAVAILABLE, reason="LOG_UNAVAILABLE", message=str(error), retry_after_seconds=1
+    ),
+    OffsetExpiredError: lambda error: Refusal(
+        code=StatusCode.OUT_OF_RANGE,
+        reason="POSITION_EXPIRED",
+        message=str(error),
+        metadata={"partition": str(error.partition), "earliest_offset": str(error.first)},
+    ),
+    OffsetAheadError: lambda error: Refusal(
+        code=StatusCode.FAILED_PRECONDITION,
+        reason="POSITION_AHEAD",
+        message=str(error),
+        metadata={"partition": str(error.partition), "end_offset": str(error.behind)},
+        precondition="POSITION",
+    ),
+    NoBusError: lambda error: _no_bus("NO_BUS", error),
+    BusRefusedError: lambda error: _no_bus("BUS_REFUSED", error),
+    BusUnavailableError: lambda error: Refusal(
+        code=StatusCode.UNAVAILABLE, reason="BUS_UNAVAILABLE", message=str(error), retry_after_seconds=1
+    ),
+    BusBusyError: lambda error: Refusal(
+        code=StatusCode.RESOURCE_EXHAUSTED, reason="OVERLOADED", message=str(error), retry_after_seconds=1
     ),
 }
 

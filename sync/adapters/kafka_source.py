@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, field
 from typing import Final
@@ -60,6 +60,10 @@ class KafkaSource:
     async def position_at(self, time_us: int) -> Position:
         """See `EventSource.position_at`."""
         return await self._orders.position_at(time_us)
+
+    async def record_times(self, position: Position, shards: Collection[int]) -> Mapping[int, int]:
+        """See `EventSource.record_times`."""
+        return await self._orders.record_times(position, shards)
 
     async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
         """See `EventSource.follow`."""

@@ -1,7 +1,7 @@
 """In-memory twins of the ports: for tests, and to show what each port promises in the fewest words."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Final
@@ -78,6 +78,12 @@ class MemorySource:
         events = [[event for batch in batches for event in batch.events] for batches in self._shards]
         seqs = (1 + sum(event.record_time_us < time_us for event in shard) for shard in events)
         return Position(log_epoch=self._log_epoch, next_seq=tuple(map(max, self._earliest, seqs)))
+
+    async def record_times(self, position: Position, shards: Collection[int]) -> Mapping[int, int]:
+        """See `EventSource.record_times`."""
+        check_log(position, self._log_epoch, len(self._shards))
+        check_start(position, self._earliest, self._heads(), list(shards))
+        return {shard: self._after(shard, position.next_seq[shard])[0].events[0].record_time_us for shard in shards}
 
     async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
         """See `EventSource.follow`."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -88,6 +88,23 @@ class OrderSource:
             raise SourceUnavailableError(f"ResolveTime: {error.code().name}: {error.details()}") from error
         return position_from_wire(reply.position)
 
+    async def record_times(self, position: Position, shards: Collection[int]) -> Mapping[int, int]:
+        """See `EventSource.record_times`. An event of each shard, or a group, is the first that a stream brings."""
+        found: dict[int, int] = {}
+        opening = _open(position, sorted(shards))
+        opening.batch_events_max = max(1, len(shards))
+        try:
+            async with asyncio.timeout(_HEAD_SECONDS), aclosing(self._stream(opening)) as arrivals:
+                while len(found) < len(shards):
+                    for batch in await anext(arrivals):
+                        found.setdefault(batch.shard, batch.events[0].record_time_us)
+        except grpc.aio.AioRpcError as error:
+            _raise_refused(error, position)
+            raise SourceUnavailableError(f"StreamOrderEvents: {error.code().name}: {error.details()}") from error
+        except (TimeoutError, StopAsyncIteration) as error:
+            raise SourceUnavailableError("StreamOrderEvents: it brought too little in time") from error
+        return found
+
     async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
         """See `EventSource.follow`."""
         async for batches in _reconnecting(self._subscribe, start):
@@ -97,7 +114,7 @@ class OrderSource:
         """See `EventSource.read`."""
 
         def open_at(position: Position) -> AsyncGenerator[Sequence[Batch], None]:
-            return self._stream(position, shards)
+            return self._stream(_open(position, shards))
 
         async for batches in _reconnecting(open_at, start):
             for batch in batches:
@@ -130,8 +147,8 @@ class OrderSource:
             self._says = None
             call.cancel()
 
-    async def _stream(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Sequence[Batch], None]:
-        call = self._orders.StreamOrderEvents(order_service_pb2.StreamOrderEventsRequest(open=_open(start, shards)))
+    async def _stream(self, opening: stream_pb2.Open) -> AsyncGenerator[Sequence[Batch], None]:
+        call = self._orders.StreamOrderEvents(order_service_pb2.StreamOrderEventsRequest(open=opening))
         try:
             async for frame in _frames(call):
                 batches = [batch_from_wire(batch) for batch in frame.events.batches]

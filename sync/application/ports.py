@@ -1,6 +1,6 @@
 """What the Sync Server needs from outside; each port has an in-memory twin in `sync.adapters.memory`."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +39,14 @@ class EventSource(Protocol):
         """At the first event of each shard that was recorded then or later; at the head of a shard that has none.
 
         Raises:
+            SourceUnavailableError: The log cannot be asked; nobody tries again on its own here.
+        """
+
+    async def record_times(self, position: Position, shards: Collection[int]) -> Mapping[int, int]:
+        """By shard, when the event that follows the position was recorded. The shards all have one.
+
+        Raises:
+            PositionError: The log cannot be read from there.
             SourceUnavailableError: The log cannot be asked; nobody tries again on its own here.
         """
 

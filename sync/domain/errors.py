@@ -63,6 +63,24 @@ class TooManyStreamsError(SyncError):
         super().__init__(f"this server already serves {streams_max} streams")
 
 
+class OffsetExpiredError(SyncError):
+    """A place on the topic of events that retention has passed."""
+
+    def __init__(self, partition: int, asked: int, first: int) -> None:
+        super().__init__(f"offset {asked} of partition {partition} is no longer kept, the first is {first}")
+        self.partition = partition
+        self.first = first
+
+
+class OffsetAheadError(SyncError):
+    """A place beyond the end of the topic of events."""
+
+    def __init__(self, partition: int, asked: int, behind: int) -> None:
+        super().__init__(f"offset {asked} of partition {partition} is beyond the topic's end, {behind}")
+        self.partition = partition
+        self.behind = behind
+
+
 class LogHoleError(Exception):
     """A source left out a number: nothing after it may be used."""
 

@@ -15,6 +15,15 @@ class Record:
     seq: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A partition as it is: its first offset, the one behind its last, and its last record, if there is one."""
+
+    first: int
+    behind: int
+    last: Record | None
+
+
 @dataclass(slots=True)
 class Seek:
     """The search for one seq.
@@ -35,13 +44,14 @@ class Seek:
     rounds: int = 0
 
     @classmethod
-    def between(cls, first: int, behind: int, last: Record | None, seq: int) -> "Seek":
-        """A search in the partition whose offsets these are, and whose last record is `last`."""
+    def between(cls, partition: Partition, seq: int) -> "Seek":
+        """A search in the partition."""
+        last = partition.last
         if last is None:
-            return cls(seq, Record(behind - 1, 0), Record(behind, seq))
+            return cls(seq, Record(partition.behind - 1, 0), Record(partition.behind, seq))
         if last.seq < seq:
             return cls(seq, last, Record(last.offset + 1, seq))
-        return cls(seq, Record(first - 1, 0), last)
+        return cls(seq, Record(partition.first - 1, 0), last)
 
     @property
     def is_over(self) -> bool:

@@ -7,7 +7,7 @@ events that say when they were recorded.
 import argparse
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from itertools import count
 from typing import Final
 
@@ -44,6 +44,10 @@ class PreparedSource:
             earliest_seq=(1,) * SHARDS,
             read_time_us=time.time_ns() // 1_000,
         )
+
+    async def record_times(self, position: Position, shards: Collection[int]) -> Mapping[int, int]:
+        """See `EventSource.record_times`: nobody needs it."""
+        raise NotImplementedError
 
     async def position_at(self, time_us: int) -> Position:
         """See `EventSource.position_at`: nobody needs it."""

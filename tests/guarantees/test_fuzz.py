@@ -14,10 +14,12 @@ from stateset.order.v1 import (
     order_service_pb2,
     return_service_pb2,
 )
+from stateset.order.v1.log_service_pb2 import GetLogHeadRequest
+from stateset.sync.v1 import sync_service_pb2
 from stateset_client import OrderClient
 
 from tests.harness.faults import seed
-from tests.harness.fuzz_calls import fuzz, resident_bytes, unary_methods
+from tests.harness.fuzz_calls import Told, fuzz, resident_bytes, unary_methods
 from tests.harness.fuzz_messages import Known
 from tests.harness.orders import place_request
 from tests.harness.ports import free_address
@@ -85,8 +87,32 @@ async def test_no_request_is_answered_by_an_unforeseen_error_and_none_leaves_any
         assert told.unforeseen == []
         await log_service_pb2_grpc.LogServiceStub(channel).GetDigest(log_service_pb2.GetDigestRequest())
         assert process.returncode is None
-    reached = {name for name, code in told.codes if code is grpc.StatusCode.OK}
+    assert reached_by(told) >= _REACHED  # the requests are not all nonsense
+
+
+async def test_the_sync_server_answers_every_request_for_a_reason_and_keeps_nothing(tmp_path: Path) -> None:
+    drawn = seed()
+    sys.stdout.write(f"SEED={drawn}\n")
+    order, sync = free_address(), free_address()
+    methods = unary_methods((sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"],))
+    async with (
+        running("order", tmp_path, order, "--shards", "3"),
+        connected(order) as orders,
+        running("sync", tmp_path, sync, "--order-address", order) as process,
+        connected(sync) as channel,
+    ):
+        await place_some(OrderClient(orders))
+        log_epoch = (await log_service_pb2_grpc.LogServiceStub(orders).GetLogHead(GetLogHeadRequest())).log_epoch
+        known = {**_KNOWN, "log_epoch": lambda _: log_epoch, "next_seq": lambda chance: chance.randrange(9)}
+        told = await fuzz(channel, methods, seed=drawn, known=known, resident=lambda: resident_bytes(process.pid))
+        assert told.unforeseen == []
+        assert process.returncode is None
+    assert reached_by(told) >= {"GetOrder", "ListOrders", "GetDigest", "CreateSubscription", "ResolvePosition"}
+
+
+def reached_by(told: Told) -> set[str]:
+    """The methods that were answered; memory does not grow from the first third on."""
     sys.stdout.write(f"{told.answers()}\nresident bytes after each third: {told.resident_bytes}\n")
-    assert reached >= _REACHED  # the requests are not all nonsense
     first, _, last = told.resident_bytes
     assert last <= GROWTH_MAX * first
+    return {name for name, code in told.codes if code is grpc.StatusCode.OK}

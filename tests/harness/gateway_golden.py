@@ -263,6 +263,12 @@ GOLDEN = [
         {"position": {"nextSeq": ["1", "1", "1"]}},
         {"time": "2000-01-01T00:00:00Z"},
     ),
+    Golden(
+        f"{SYNC}.ResolvePosition",
+        "POST /v1/positions:resolve",
+        {"position": {"nextSeq": ["1", "1", "1"]}},
+        {"time": "2000-01-01T00:00:00Z"},
+    ),
 ]
 
 

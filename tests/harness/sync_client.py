@@ -15,6 +15,7 @@ from stateset.sync.v1 import sync_service_pb2, sync_service_pb2_grpc
 
 from infra.kernel.position import Position
 from sync.adapters.memory import MemoryReadModel, MemorySubscriptions
+from sync.application.offset_ports import Offsets
 from sync.application.ports import EventSource, Parking, ReadModel, Subscriptions
 from sync.main import Ports, open_sync
 from sync.settings import SyncSettings
@@ -29,6 +30,7 @@ async def open_server(
     read_model: ReadModel | None = None,
     subscriptions: Subscriptions | None = None,
     parking: Parking | None = None,
+    offsets: Offsets | None = None,
     **settings: Any,  # noqa: ANN401 - any setting
 ) -> AsyncIterator["Client"]:
     """Serves the source's log, from its start unless the read model stands elsewhere."""
@@ -41,7 +43,7 @@ async def open_server(
     if subscriptions is None or parking is None:
         memory = subscriptions if isinstance(subscriptions, MemorySubscriptions) else MemorySubscriptions()
         subscriptions, parking = subscriptions or memory, parking or memory.parking
-    ports = Ports(source, read_model, subscriptions, parking)
+    ports = Ports(source, read_model, subscriptions, parking, offsets)
     chosen = SyncSettings(**{"grpc_address": "127.0.0.1:0", "http_address": "127.0.0.1:0", **settings})
     # The channel outlives the server, so that a drain is seen from outside.
     async with AsyncExitStack() as channels, open_sync(chosen, ports, position) as serving:

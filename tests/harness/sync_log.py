@@ -44,6 +44,7 @@ class LogMaker:
         customer_id: str = "c-1",
         products: Sequence[str] = ("p-1",),
         padding: int = 0,
+        record_time_us: int = 1_700_000_000_000_000,
     ) -> Batch:
         """One command's events on an order."""
         order_id = order_id or f"o-{next(self._ids)}"
@@ -73,7 +74,7 @@ class LogMaker:
             message.metadata.reason = "x" * padding
             message.metadata.group_index = index
             message.metadata.group_size = size
-            message.metadata.record_time.CopyFrom(timestamp_to_wire(1_700_000_000_000_000))
+            message.metadata.record_time.CopyFrom(timestamp_to_wire(record_time_us))
             events.append(event_from_wire(message.SerializeToString()))
         self._next_seqs[shard] += size
         self.events += events

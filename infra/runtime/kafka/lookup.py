@@ -1,7 +1,7 @@
 """Single records of a topic: the last ones, and the first at or behind an offset. For finding one's place."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -32,6 +32,10 @@ class FoundTopic:
     name: str
     topic_id: str
     partitions: int
+
+
+def _any(_message: Message) -> bool:
+    return True
 
 
 class Lookup:
@@ -112,8 +116,10 @@ class Lookup:
             span *= _TAIL_GROWTH
         return found
 
-    def first(self, topic: FoundTopic, offsets: Mapping[int, int]) -> dict[int, Message]:
-        """The first record at or behind an offset, for each partition that has one there."""
+    def first(
+        self, topic: FoundTopic, offsets: Mapping[int, int], *, wanted: Callable[[Message], bool] = _any
+    ) -> dict[int, Message]:
+        """The first record at or behind an offset that is wanted, for each partition that has one there."""
         found: dict[int, Message] = {}
         open_partitions = set(offsets)
         for message in self._from(topic.name, offsets):
@@ -121,6 +127,8 @@ class Lookup:
             if partition not in open_partitions:
                 continue
             if message.error() is None:
+                if not wanted(message):
+                    continue
                 found[partition] = message
             open_partitions.discard(partition)
             if not open_partitions:

@@ -97,6 +97,21 @@ async def test_a_reader_gets_everything_from_its_position_on(sourced: Sourced) -
     )
 
 
+async def test_it_says_when_the_events_behind_a_position_were_recorded(sourced: Sourced) -> None:
+    for second in range(30):
+        sourced.log.group(size=2, record_time_us=1_000_000 * second)
+    position = sourced.log.earliest.moved({0: 4, 1: 5, 2: 0})
+    expected = {
+        batch.shard: event.record_time_us
+        for batch in sourced.log.batches
+        for event in batch.events
+        if event.seq == position.next_seq[batch.shard]
+    }
+    assert expected == await sourced.source.record_times(position, [0, 1])
+    with pytest.raises(PositionAheadError):
+        await sourced.source.record_times(position.moved({1: 99}), [1])
+
+
 async def test_a_reader_gets_the_shards_that_it_asks_for(sourced: Sourced) -> None:
     sourced.log.groups(30)
     start = replace(sourced.log.earliest, next_seq=(0, 1, 0), filter_hash=b"12345678")

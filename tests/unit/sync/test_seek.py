@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from sync.domain.seek import Record, Seek
+from sync.domain.seek import Partition, Record, Seek
 
 
 def partition(seqs: Sequence[int], gaps: Sequence[int], *, first: int = 0) -> list[Record]:
@@ -22,7 +22,7 @@ def partition(seqs: Sequence[int], gaps: Sequence[int], *, first: int = 0) -> li
 def sought(records: Sequence[Record], seq: int) -> tuple[list[int], int]:
     """The seqs that are read from where the search ends, and the look-ups that it took."""
     offsets = [record.offset for record in records]
-    seek = Seek.between(offsets[0], offsets[-1] + 1, records[-1], seq)
+    seek = Seek.between(Partition(first=offsets[0], behind=offsets[-1] + 1, last=records[-1]), seq)
     while not seek.is_over:
         at = bisect_left(offsets, seek.probe)
         seek.learn(records[at] if at < len(records) else None)
@@ -74,4 +74,4 @@ def test_a_partition_that_has_only_earlier_seqs_is_read_from_its_end() -> None:
 
 
 def test_a_partition_without_records_is_read_from_its_end() -> None:
-    assert Seek.between(3, 8, None, 5).start == 8
+    assert Seek.between(Partition(first=3, behind=8, last=None), 5).start == 8
