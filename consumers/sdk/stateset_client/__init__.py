@@ -9,6 +9,7 @@ from stateset_client.errors import (
     IdConflictError,
     InvalidRequestError,
     LogEpochChangedError,
+    NoBusError,
     OrderClosedError,
     OrderHeldError,
     OrderNotFoundError,
@@ -33,6 +34,8 @@ from stateset_client.errors import (
     ShipmentNotFoundError,
     StateConflictError,
     StateSetError,
+    SubscriptionFilterChangedError,
+    SubscriptionNotFoundError,
     TooLateToAmendError,
     TooLateToBustError,
     TooLateToCancelError,
@@ -48,6 +51,7 @@ from stateset_client.projection import Checkpoint, CheckpointStore, Move, Projec
 from stateset_client.snapshot import SnapshotPart
 from stateset_client.snapshot_fold import SnapshotFold, SnapshotStore
 from stateset_client.subscription import EARLIEST, LATEST, SNAPSHOT, STORED, EventStream, Subscription
+from stateset_client.sync_client import SyncClient
 
 __all__ = [
     "EARLIEST",
@@ -72,6 +76,7 @@ __all__ = [
     "InvalidRequestError",
     "LogEpochChangedError",
     "Move",
+    "NoBusError",
     "Opening",
     "OrderClient",
     "OrderClosedError",
@@ -110,6 +115,9 @@ __all__ = [
     "StateSetError",
     "StreamLimits",
     "Subscription",
+    "SubscriptionFilterChangedError",
+    "SubscriptionNotFoundError",
+    "SyncClient",
     "TooLateToAmendError",
     "TooLateToBustError",
     "TooLateToCancelError",

@@ -134,6 +134,18 @@ class ShipmentNotFoundError(RecordNotFoundError):
     """The order has no such shipment."""
 
 
+class SubscriptionNotFoundError(StateSetError):
+    """The caller has no such subscription."""
+
+
+class SubscriptionFilterChangedError(StateSetError):
+    """The subscription was made with another filter: use another name."""
+
+
+class NoBusError(StateSetError):
+    """The server reads no Kafka, or one without this log's topic: offsets mean nothing to it."""
+
+
 class EtagMismatchError(StateSetError):
     """The order has changed since it was read: read it again, then decide."""
 
@@ -236,6 +248,10 @@ BY_REASON: Final[Mapping[str, type[StateSetError]]] = {
     "FILL_NOT_FOUND": RecordNotFoundError,
     "HOLD_NOT_FOUND": RecordNotFoundError,
     "RETURN_NOT_FOUND": RecordNotFoundError,
+    "SUBSCRIPTION_NOT_FOUND": SubscriptionNotFoundError,
+    "SUBSCRIPTION_FILTER_CHANGED": SubscriptionFilterChangedError,
+    "NO_BUS": NoBusError,
+    "BUS_REFUSED": NoBusError,
     "FENCED": FencedError,
     "ETAG_MISMATCH": EtagMismatchError,
     "RATE_LIMITED": OverloadedError,

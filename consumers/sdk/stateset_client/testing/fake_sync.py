@@ -18,7 +18,7 @@ from stateset_client.testing.session import Refusal, Session, now
 
 
 class FakeSync:
-    """Speaks `SyncService.Subscribe` and `StreamEvents`, and the Order Service's two streams, from memory.
+    """Speaks the Sync Server's RPCs and the Order Service's two streams, from memory.
 
         async with FakeSync.start(shards=2) as sync:
             sync.append(OrderEvent(order_id="o-1", version=1))
@@ -27,7 +27,9 @@ class FakeSync:
 
     Attributes:
         address: `host:port` to connect to.
-        floors: The durable floor of each subscription that acked.
+        floors: The durable floor of each subscription that was created or acked.
+        epochs: The newest delivery epoch of each subscription that there is.
+        filters: What each was created with.
         opens: Every Open that was received, in order.
         acks: Every ack's position, in order.
         sent_events: How many events were sent on all streams together.
@@ -38,13 +40,14 @@ class FakeSync:
         self.address = ""
         self.log_epoch = str(uuid.uuid4())
         self.floors: dict[str, Position] = {}
+        self.epochs: dict[str, int] = {}
+        self.filters: dict[str, str] = {}
         self.opens: list[stream.Open] = []
         self.acks: list[Position] = []
         self.sent_events = 0
         self.mute = False
         self._logs: list[list[OrderEvent]] = [[] for _ in range(shards)]
         self._earliest = [1] * shards
-        self._epochs: dict[str, int] = {}
         self._matches = matches
         self._sessions: set[Session] = set()
 
@@ -102,6 +105,16 @@ class FakeSync:
         """Events below are no longer kept."""
         self._earliest[shard] = earliest_seq
 
+    def streams(self, name: str) -> int:
+        """How many streams of the subscription are open."""
+        return sum(session.is_of(name) for session in self._sessions)
+
+    def fence(self, name: str) -> None:
+        """The subscription's streams end, as superseded."""
+        for session in self._sessions:
+            if session.is_of(name):
+                session.leave(Refusal(grpc.StatusCode.ABORTED, "FENCED", "superseded"))
+
     def recreate(self) -> None:
         """Another log in the same place, without events."""
         self.log_epoch = str(uuid.uuid4())
@@ -110,7 +123,7 @@ class FakeSync:
 
     def take_over(self, name: str) -> None:
         """As if another process had opened the subscription: acks of the streams that are open are fenced."""
-        self._epochs[name] = self._epochs.get(name, 0) + 1
+        self.epochs[name] = self.epochs.get(name, 0) + 1
 
     def go_away(self) -> None:
         """Every open stream says GoAway and ends with OK."""
@@ -153,13 +166,14 @@ class FakeSync:
         name = spec.subscription
         if not name:
             return 0
-        self._epochs[name] = max(self._epochs.get(name, 0), spec.checkpoint_epoch) + 1
-        return self._epochs[name]
+        self.epochs[name] = max(self.epochs.get(name, 0), spec.checkpoint_epoch) + 1
+        return self.epochs[name]
 
     def lose_subscriptions(self) -> None:
         """As a server whose database is lost: floors and delivery epochs begin anew."""
         self.floors.clear()
-        self._epochs.clear()
+        self.epochs.clear()
+        self.filters.clear()
         self.disconnect()
 
     def commit(self, name: str, delivery_epoch: int, ack: stream.Ack) -> stream.AckResult:
@@ -168,7 +182,7 @@ class FakeSync:
         floor = list(self.floors.get(name, self.position(self._earliest)).next_seq)
         moved = [max(pair) for pair in zip(floor, ack.through.next_seq, strict=True)]
         status = stream.ACK_STATUS_ALREADY if moved == floor else stream.ACK_STATUS_COMMITTED
-        if delivery_epoch != self._epochs[name]:
+        if delivery_epoch != self.epochs[name]:
             return stream.AckResult(ack_id=ack.ack_id, status=stream.ACK_STATUS_FENCED, floor=self.position(floor))
         self.floors[name] = self.position(moved)
         return stream.AckResult(ack_id=ack.ack_id, status=status, floor=self.floors[name])

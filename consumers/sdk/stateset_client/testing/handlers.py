@@ -1,20 +1,24 @@
-"""The four streams of the contract, as handlers of a fake server."""
+"""The RPCs of the contract, as handlers of a fake server."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from inspect import isawaitable
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from stateset.order.v1 import order_service_pb2 as order
 from stateset.order.v1.order_frame_pb2 import ServerFrame
 from stateset.sync.v1 import sync_service_pb2 as sync
 
-from stateset_client.testing.session import Log, Refusal, Session
+from stateset_client.testing.session import Refusal, Session
+from stateset_client.testing.unary import Subscribed, UnaryRpcs
 
 
-class Server(Log, Protocol):
-    """A log that serves streams."""
+class Server(Subscribed, Protocol):
+    """A log that serves streams and calls."""
 
     def serve(self, session: Session) -> AsyncIterator[ServerFrame]:
         """The frames of one stream."""
@@ -59,6 +63,7 @@ def handlers(fake: Server) -> list[grpc.GenericRpcHandler]:
             {
                 "Subscribe": two_way(sync.SubscribeRequest, sync.SubscribeResponse),
                 "StreamEvents": one_way(sync.StreamEventsRequest, sync.StreamEventsResponse),
+                **_calls(UnaryRpcs(fake)),
             },
         ),
         grpc.method_handlers_generic_handler(
@@ -69,6 +74,28 @@ def handlers(fake: Server) -> list[grpc.GenericRpcHandler]:
             },
         ),
     ]
+
+
+def _calls(rpcs: UnaryRpcs) -> dict[str, Any]:
+    """A handler for each method of the same name."""
+
+    def unary(method: MethodDescriptor) -> Any:  # noqa: ANN401 - gRPC's
+        answer = getattr(rpcs, method.name)
+
+        async def handle(asked: Any, context: Any) -> Any:  # noqa: ANN401 - messages of any RPC
+            async with _ending(context):
+                replied = answer(asked)
+                return await replied if isawaitable(replied) else replied
+
+        make = grpc.stream_unary_rpc_method_handler if method.client_streaming else grpc.unary_unary_rpc_method_handler
+        return make(
+            handle,
+            request_deserializer=GetMessageClass(method.input_type).FromString,
+            response_serializer=lambda reply: reply.SerializeToString(),
+        )
+
+    methods = sync.DESCRIPTOR.services_by_name["SyncService"].methods
+    return {method.name: unary(method) for method in methods if hasattr(rpcs, method.name)}
 
 
 @asynccontextmanager

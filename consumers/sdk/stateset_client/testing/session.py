@@ -63,6 +63,10 @@ class Session:
         self._left = False
         fake.opens.append(spec)
 
+    def is_of(self, name: str) -> bool:
+        """Whether it is a stream of the subscription."""
+        return bool(name) and self._spec.subscription == name
+
     def leave(self, refusal: "Refusal | None") -> None:
         """Ends the stream: with the refusal, or with GoAway and OK."""
         self._left = True
