@@ -36,7 +36,7 @@ class _Kind:
     """A form of the stream: its media type, its texts, what it begins with, and how it tells of an error."""
 
     media_type: str
-    texts: Texts
+    texts: Texts[bytes]
     prelude: bytes
     error: Callable[[bytes], bytes]
 

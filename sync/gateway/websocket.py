@@ -21,7 +21,7 @@ from sync.gateway.binding import json_of, parsed
 from sync.gateway.errors import RequestRefusedError, json_of_status, refused, status_of
 from sync.gateway.events import STALLED_SECONDS
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_message, tokened
-from sync.gateway.json_text import json_bytes
+from sync.gateway.json_text import json_text
 from sync.gateway.requests import is_own
 
 # As RFC 6455 numbers them.
@@ -55,7 +55,7 @@ class Socket:
         except TimeoutError:
             socket.state.abort()  # stalled; nothing that waits to be written will be read
         except Exception as error:  # noqa: BLE001 - every failure is told
-            await _send(socket, b'{"error":%b}' % json_bytes(json_of_status(status_of(error))))
+            await _send(socket, f'{{"error":{json_text(json_of_status(status_of(error)))}}}')
             await socket.close(_REFUSED)
         else:
             await socket.close(code)
@@ -78,9 +78,9 @@ class Socket:
         return code
 
 
-async def _send(socket: WebSocket, text: bytes) -> None:
+async def _send(socket: WebSocket, text: str) -> None:
     async with asyncio.timeout(STALLED_SECONDS):
-        await socket.send({"type": "websocket.send", "text": text.decode()})
+        await socket.send({"type": "websocket.send", "text": text})
         await asyncio.sleep(0)  # the others must have their turn
 
 
