@@ -24,10 +24,12 @@ from sync.gateway.frames import BATCH_EVENTS, Texts, as_message, tokened
 from sync.gateway.json_text import json_text
 from sync.gateway.requests import is_own
 
-# As RFC 6455 numbers them.
+# As RFC 6455 and those who keep its list number them.
 _DONE: Final = 1000
 _REFUSED: Final = 1008
 _RESTARTS: Final = 1012
+_TRY_LATER: Final = 1013
+_PASSING: Final = {code.value[0] for code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE)}
 _PATH: Final = "frame.open"
 _PARTS: Final = {"frame", "token"}
 
@@ -55,8 +57,9 @@ class Socket:
         except TimeoutError:
             socket.state.abort()  # stalled; nothing that waits to be written will be read
         except Exception as error:  # noqa: BLE001 - every failure is told
-            await _send(socket, f'{{"error":{json_text(json_of_status(status_of(error)))}}}')
-            await socket.close(_REFUSED)
+            status = status_of(error)
+            await _send(socket, f'{{"error":{json_text(json_of_status(status))}}}')
+            await socket.close(_TRY_LATER if status.code in _PASSING else _REFUSED)
         else:
             await socket.close(code)
 
