@@ -34,7 +34,10 @@ async def withstand(system: System, faults: Sequence[Fault], *others: str) -> No
     due = schedule(system.seed, operations, faults, each)
     announce(system, due, operations)
     services = Services(
-        order=(system.plan.grpc["order"], *others), sync=system.plan.grpc["sync"], database=system.orders
+        order=(system.plan.grpc["order"], *others),
+        sync=system.plan.grpc["sync"],
+        http=system.plan.http,
+        database=system.orders,
     )
     history = system.plan.data_dir / "history.jsonl"  # stays there with the logs if the test fails
     async with traffic(services, history, seed=system.seed) as run, asyncio.TaskGroup() as tasks:
