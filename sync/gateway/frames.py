@@ -13,12 +13,14 @@ from infra.kernel.position import Position
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import token_of
 from sync.adapters.wire import server_frame_to_wire
+from sync.domain.fanout import Frame
 from sync.domain.frames import Open, SnapshotStart
-from sync.domain.session import ServerFrame
+from sync.domain.session import ServerFrame, Session
 from sync.gateway.json_encoder import json_of_message
 
-BATCH_EVENTS: Final = 100  # in a frame, unless asked otherwise: JSON of more would keep the loop for too long
+BATCH_EVENTS: Final = 250  # in a frame, unless asked otherwise: JSON of more would keep the loop for too long
 _KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
+_Key = tuple[Frame, bytes] | tuple[bytes, Position]
 
 Text = TypeVar("Text", bound=bytes | str)
 Form = Callable[[order_frame_pb2.ServerFrame, str, str], Text]
@@ -41,34 +43,34 @@ class Texts(Generic[Text]):
 
     def __init__(self, form: Form[Text]) -> None:
         self._form = form
-        self._kept: OrderedDict[tuple[bytes, Position], Text] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[Text, int]] = OrderedDict()
         self._kept_bytes = 0
 
-    def of(self, frame: ServerFrame, behind: Position) -> Text:
-        """The frame's text.
-
-        Args:
-            frame: Of a stream.
-            behind: Where the stream's reader stands once it has read it.
-        """
+    def of(self, frame: ServerFrame, session: Session) -> Text:
+        """The text of the frame that a session has just handed out."""
+        key: _Key
+        if isinstance(frame, Frame):  # one object for many streams: compared by identity, and where it leads is known
+            key = frame, session.selection.filter_hash
+        else:
+            key = server_frame_to_wire(frame), session.position
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept[0]
         message = server_frame_to_wire(frame)
-        # One object of bytes serves many streams: it is hashed once, and compared by identity.
-        text = self._kept.get((message, behind))
-        if text is None:
-            text = self._encoded(message, behind)
-            self._keep((message, behind), text)
+        text = self._encoded(message, session.position)
+        self._keep(key, text, len(message) + getsizeof(text))
         return text
 
     def _encoded(self, message: bytes, behind: Position) -> Text:
         frame = sync_service_pb2.SubscribeResponse.FromString(message).frame
         return self._form(frame, token_of(behind), json_of_message(frame))
 
-    def _keep(self, key: tuple[bytes, Position], text: Text) -> None:
-        self._kept[key] = text
-        self._kept_bytes += len(key[0]) + getsizeof(text)
+    def _keep(self, key: _Key, text: Text, size: int) -> None:
+        self._kept[key] = text, size
+        self._kept_bytes += size
         while self._kept_bytes > _KEPT_BYTES_MAX:
-            (message, _), oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= len(message) + getsizeof(oldest)
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest
 
 
 def as_event(frame: order_frame_pb2.ServerFrame, token: str, text: str) -> bytes:

@@ -119,11 +119,20 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
-        self.scope["state"]["abort"] = self.transport.abort
+        self.scope["state"]["connection"] = self
+
+    def is_full(self) -> bool:
+        return not self.writable.is_set()
+
+    async def drained(self) -> None:
+        await self.writable.wait()
+
+    def abort(self) -> None:
+        self.transport.abort()
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
-        self.transport.abort()
+        self.abort()
 
 
 class _Protocol(HttpToolsProtocol):
@@ -152,7 +161,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["state"]["abort"] = self.transport.abort
+        self.scope["state"]["connection"] = self
         self._await_head()
 
     def on_headers_complete(self) -> None:
@@ -164,6 +173,15 @@ class _Protocol(HttpToolsProtocol):
             self._refuse_head()
             raise ValueError  # ends the parser's work
         super().on_headers_complete()
+
+    def is_full(self) -> bool:
+        return self.flow.write_paused
+
+    async def drained(self) -> None:
+        await self.flow.drain()
+
+    def abort(self) -> None:
+        self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - what the parser says is not for callers
         self._refuse(RequestRefusedError("MALFORMED_HTTP", "the request is no HTTP"))

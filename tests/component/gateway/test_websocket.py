@@ -184,7 +184,7 @@ async def close_code(socket: ClientConnection) -> int:
 
 
 async def test_a_reader_that_stops_reading_holds_up_nobody_and_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync.gateway.websocket.STALLED_SECONDS", 0.5)
+    monkeypatch.setattr("sync.gateway.connection.STALLED_SECONDS", 0.5)
     log = LogMaker()
     async with streaming(log, streams_max=2) as http, socket_of(http, max_queue=1) as stuck:
         await say(stuck, open=ALL)
