@@ -8,7 +8,7 @@ ARGS ?=
 WORKERS ?= $(if $(STATESET_KAFKA_BOOTSTRAP_SERVERS)$(STATESET_DATABASE_URL),1,2)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup proto verify fix test test-fast test-broker test-guarantees test-e2e demo up bench wheel-test
+.PHONY: help setup proto descriptors verify fix test test-fast test-broker test-guarantees test-e2e demo up bench wheel-test
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ setup: .venv/.installed  ## the virtual environment, from the lock file
 proto: setup  ## format the contracts and regenerate their types
 	$(BIN)/buf format -w proto
 	@rm -f .venv/.installed && $(MAKE) --no-print-directory setup
+
+descriptors: setup  ## the contracts as Envoy reads them
+	@mkdir -p dist
+	$(BIN)/buf build proto -o dist/descriptors.binpb
 
 verify: setup  ## formatting, lint, types, layers and contracts
 	$(BIN)/ruff format --check .

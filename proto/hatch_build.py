@@ -24,8 +24,9 @@ class GenerateTypes(BuildHookInterface):
         # The mypy plugins lie beside the interpreter of the isolated build, which is not on the PATH.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         google = Path(google_api.__file__).parent.parent
-        # buf knows no wheels: google's three files lie beside ours, ignored by git.
-        for name in ("api/annotations.proto", "api/http.proto", "rpc/status.proto"):
+        # buf knows no wheels: google's files lie beside ours, ignored by git. Ours import all but the last, by which
+        # whoever is given the descriptors can read what a Status holds.
+        for name in ("api/annotations.proto", "api/http.proto", "rpc/status.proto", "rpc/error_details.proto"):
             (root / "google" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(google / name, root / "google" / name)
         sources = sorted(str(path.relative_to(root)) for path in root.glob("stateset/**/*.proto"))

@@ -223,6 +223,7 @@ async def _serving(
                 streams,
                 shards=len(position.next_seq),
                 origins=settings.origins,
+                connections_max=settings.http_connections_max,
             ),
         ):
             try:

@@ -35,6 +35,10 @@ class SyncSettings(Settings):
     """Whose pages may use the gateway in a browser, beside its own: origins such as https://shop.example, with spaces
     between them."""
 
+    http_connections_max: int = 25_000
+    """Connections of HTTP at once, streams among them; who comes on top is answered 503. More admits more callers,
+    and takes as many of the process's file descriptors."""
+
     order_address: str = "127.0.0.1:50051"
     """The Order Service whose log is followed, and whose RPCs the gateway offers."""
 

@@ -64,9 +64,19 @@ class RequestRefusedError(Exception):
         self.code = code
 
 
+class TooManyConnectionsError(Exception):
+    """The server has as many connections as it may have."""
+
+    def __init__(self, connections_max: int) -> None:
+        super().__init__(f"the server has {connections_max} connections already")
+
+
 _ERRORS: Final[ErrorTable] = {
     **COMMON_ERRORS,
     **ERRORS,
+    TooManyConnectionsError: lambda error: Refusal(
+        code=StatusCode.UNAVAILABLE, reason="TOO_MANY_CONNECTIONS", message=str(error), retry_after_seconds=5
+    ),
     RequestRefusedError: lambda error: Refusal(code=error.code, reason=error.reason, message=str(error)),
     UnknownPathError: lambda _error: Refusal(
         code=StatusCode.NOT_FOUND, reason="UNKNOWN_PATH", message="nothing is served here; /docs shows what is"

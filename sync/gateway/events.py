@@ -1,6 +1,5 @@
 """`GET /v1/events`: a stream of events that goes one way, as server-sent events or as lines of JSON."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from sync.application.stream import Stream
 from sync.application.subscribe import Streams
 from sync.domain.frames import ClientFrame, Close, Open
 from sync.gateway.binding import bound
+from sync.gateway.connection import turn
 from sync.gateway.errors import RequestRefusedError, json_of_status, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line, tokened
 from sync.gateway.json_text import json_bytes
@@ -26,7 +26,6 @@ from sync.gateway.openapi import query_parameters
 from sync.gateway.requests import query_of
 
 EVENTS_PATH: Final = "/v1/events"
-STALLED_SECONDS: Final = 60.0  # that a reader may take nothing before its connection is cut
 _RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes back; its own default is 3 to 5 s
 _PATH: Final = "query"
 
@@ -36,7 +35,7 @@ class _Kind:
     """A form of the stream: its media type, its texts, what it begins with, and how it tells of an error."""
 
     media_type: str
-    texts: Texts
+    texts: Texts[bytes]
     prelude: bytes
     error: Callable[[bytes], bytes]
 
@@ -160,7 +159,7 @@ class _Answer(Response):
         try:
             async with aclosing(self._stream.frames()) as frames:
                 async for frame in frames:
-                    await _send(scope, send, self._kind.texts.of(frame, self._stream.session.position))
+                    await _send(scope, send, self._kind.texts.of(frame, self._stream.session))
         except TimeoutError:
             raise
         except Exception as error:  # noqa: BLE001 - the status line has gone: the stream itself tells of it
@@ -169,13 +168,8 @@ class _Answer(Response):
 
 
 async def _send(scope: Scope, send: Send, body: bytes) -> None:
-    try:
-        async with asyncio.timeout(STALLED_SECONDS):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-            await asyncio.sleep(0)  # what is sent to who has gone waits for nothing: the others must have their turn
-    except TimeoutError:
-        scope["state"]["abort"]()
-        raise
+    await turn(scope["state"]["connection"])
+    await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def _until_gone(receive: Receive) -> AsyncIterator[ClientFrame]:

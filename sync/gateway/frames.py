@@ -2,9 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from sys import getsizeof
+from typing import Final, Generic, TypeVar
 
-from google.protobuf.json_format import MessageToDict
 from stateset.order.v1 import order_frame_pb2
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
@@ -13,14 +13,17 @@ from infra.kernel.position import Position
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import token_of
 from sync.adapters.wire import server_frame_to_wire
+from sync.domain.fanout import Frame
 from sync.domain.frames import Open, SnapshotStart
-from sync.domain.session import ServerFrame
-from sync.gateway.json_text import json_bytes
+from sync.domain.session import ServerFrame, Session
+from sync.gateway.json_encoder import json_of_message
 
-BATCH_EVENTS: Final = 100  # in a frame, unless asked otherwise: JSON of more would keep the loop for too long
+BATCH_EVENTS: Final = 250  # in a frame, unless asked otherwise: JSON of more would keep the loop for too long
 _KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
+_Key = tuple[Frame, bytes] | tuple[bytes, Position]
 
-Form = Callable[[order_frame_pb2.ServerFrame, str, bytes], bytes]
+Text = TypeVar("Text", bound=bytes | str)
+Form = Callable[[order_frame_pb2.ServerFrame, str, str], Text]
 """Makes the text of a frame: from the frame, the token of the place behind it, and the frame's JSON."""
 
 
@@ -35,59 +38,59 @@ def tokened(asked: Open, path: str) -> Open:
     return asked
 
 
-class Texts:
+class Texts(Generic[Text]):
     """Texts in one form. Those of the last frames are kept, as who keeps up is sent the same."""
 
-    def __init__(self, form: Form) -> None:
+    def __init__(self, form: Form[Text]) -> None:
         self._form = form
-        self._kept: OrderedDict[tuple[bytes, Position], bytes] = OrderedDict()
+        self._kept: OrderedDict[_Key, tuple[Text, int]] = OrderedDict()
         self._kept_bytes = 0
 
-    def of(self, frame: ServerFrame, behind: Position) -> bytes:
-        """The frame's text.
-
-        Args:
-            frame: Of a stream.
-            behind: Where the stream's reader stands once it has read it.
-        """
+    def of(self, frame: ServerFrame, session: Session) -> Text:
+        """The text of the frame that a session has just handed out."""
+        key: _Key
+        if isinstance(frame, Frame):  # one object for many streams: compared by identity, and where it leads is known
+            key = frame, session.selection.filter_hash
+        else:
+            key = server_frame_to_wire(frame), session.position
+        kept = self._kept.get(key)
+        if kept is not None:
+            return kept[0]
         message = server_frame_to_wire(frame)
-        # One object of bytes serves many streams: it is hashed once, and compared by identity.
-        text = self._kept.get((message, behind))
-        if text is None:
-            text = self._encoded(message, behind)
-            self._keep((message, behind), text)
+        text = self._encoded(message, session.position)
+        self._keep(key, text, len(message) + getsizeof(text))
         return text
 
-    def _encoded(self, message: bytes, behind: Position) -> bytes:
+    def _encoded(self, message: bytes, behind: Position) -> Text:
         frame = sync_service_pb2.SubscribeResponse.FromString(message).frame
-        return self._form(frame, token_of(behind), json_bytes(MessageToDict(frame)))
+        return self._form(frame, token_of(behind), json_of_message(frame))
 
-    def _keep(self, key: tuple[bytes, Position], text: bytes) -> None:
-        self._kept[key] = text
-        self._kept_bytes += len(key[0]) + len(text)
+    def _keep(self, key: _Key, text: Text, size: int) -> None:
+        self._kept[key] = text, size
+        self._kept_bytes += size
         while self._kept_bytes > _KEPT_BYTES_MAX:
-            (message, _), oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= len(message) + len(oldest)
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._kept_bytes -= oldest
 
 
-def as_event(frame: order_frame_pb2.ServerFrame, token: str, text: bytes) -> bytes:
+def as_event(frame: order_frame_pb2.ServerFrame, token: str, text: str) -> bytes:
     """A server-sent event. A heartbeat is a comment; a goodbye says when to come back."""
     kind = frame.WhichOneof("frame")
     if kind == "heartbeat":
         return b": heartbeat\n\n"
-    retry = _retry(frame.go_away) if kind == "go_away" else b""
-    return b"%bid: %b\nevent: %b\ndata: %b\n\n" % (retry, token.encode(), str(kind).encode(), text)
+    retry = _retry(frame.go_away) if kind == "go_away" else ""
+    return f"{retry}id: {token}\nevent: {kind}\ndata: {text}\n\n".encode()
 
 
-def as_line(_frame: order_frame_pb2.ServerFrame, token: str, text: bytes) -> bytes:
+def as_line(frame: order_frame_pb2.ServerFrame, token: str, text: str) -> bytes:
     """A line of JSON."""
-    return as_message(_frame, token, text) + b"\n"
+    return f"{as_message(frame, token, text)}\n".encode()
 
 
-def as_message(_frame: order_frame_pb2.ServerFrame, token: str, text: bytes) -> bytes:
+def as_message(_frame: order_frame_pb2.ServerFrame, token: str, text: str) -> str:
     """A message of a WebSocket."""
-    return b'{"token":"%b","frame":%b}' % (token.encode(), text)
+    return f'{{"token":"{token}","frame":{text}}}'
 
 
-def _retry(go_away: stream_pb2.GoAway) -> bytes:
-    return b"retry: %d\n" % go_away.retry_after.ToMilliseconds()
+def _retry(go_away: stream_pb2.GoAway) -> str:
+    return f"retry: {go_away.retry_after.ToMilliseconds()}\n"

@@ -35,7 +35,13 @@ FILES: Final[Mapping[str, tuple[FileDescriptor, ...]]] = {
 
 @asynccontextmanager
 async def open_gateway(
-    listening: socket.socket, backends: Mapping[str, str], streams: Streams, *, shards: int, origins: frozenset[str]
+    listening: socket.socket,
+    backends: Mapping[str, str],
+    streams: Streams,
+    *,
+    shards: int,
+    origins: frozenset[str],
+    connections_max: int,
 ) -> AsyncIterator[None]:
     """Serves HTTP while the context lasts. Whoever ends it has ended the streams before.
 
@@ -45,6 +51,7 @@ async def open_gateway(
         streams: Serves the streams of events.
         shards: How many shards the log has.
         origins: Whose pages may use it in a browser, beside its own.
+        connections_max: How many connections there may be at once.
     """
     async with AsyncExitStack() as stack:
         served = [
@@ -63,5 +70,6 @@ async def open_gateway(
             },
             sockets={"/v1/stream": Socket(streams, shards=shards, allowed_origins=origins).serve},
         )
-        await stack.enter_async_context(open_http(listening, with_middleware(app, allowed_origins=origins)))
+        served_app = with_middleware(app, allowed_origins=origins)
+        await stack.enter_async_context(open_http(listening, served_app, connections_max=connections_max))
         yield

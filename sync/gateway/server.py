@@ -13,7 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 
 from infra.runtime.lifespan import StartupError, background
-from sync.gateway.errors import RequestRefusedError, refused
+from sync.gateway.errors import RequestRefusedError, TooManyConnectionsError, refused
 
 HEAD_BYTES_MAX: Final = 16_384  # request line and headers; a token takes up to 4 KiB of it
 _HEAD_SECONDS: Final = 10.0
@@ -48,30 +48,31 @@ def listening_at(address: str) -> Generator[socket.socket]:
 
 
 @asynccontextmanager
-async def open_http(listening: socket.socket, app: ASGIApp) -> AsyncIterator[None]:
+async def open_http(listening: socket.socket, app: ASGIApp, *, connections_max: int) -> AsyncIterator[None]:
     """Serves the application until the context ends, and then what has been begun, for a few seconds.
 
     Args:
         listening: Where; it is closed in the end.
         app: Streams that it serves are to be ended by whoever began them, before the context ends.
+        connections_max: How many connections are served at once; a request on any other one is answered 503.
     """
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http=_Protocol,
-            ws=_WebSocket,
-            ws_max_size=_MESSAGE_BYTES_MAX,
-            ws_per_message_deflate=False,  # compressed, each reader would be written bytes of its own
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_IDLE_SECONDS,
-            timeout_graceful_shutdown=_DRAIN_SECONDS,
-        )
+    config = _Config(
+        app,
+        http=_Protocol,
+        ws=_WebSocket,
+        ws_max_size=_MESSAGE_BYTES_MAX,
+        ws_per_message_deflate=False,  # compressed, each reader would be written bytes of its own
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
+    config.connections_max = connections_max
+    server = _Server(config)
     async with background(server.serve([listening]), name="http"):
         async with asyncio.timeout(_STARTED_SECONDS):
             await server.ready.wait()
@@ -82,6 +83,12 @@ async def open_http(listening: socket.socket, app: ASGIApp) -> AsyncIterator[Non
                 await asyncio.wait(server.server_state.tasks, timeout=_DRAIN_SECONDS)
             server.should_exit = True
             await server.ended.wait()
+
+
+class _Config(uvicorn.Config):
+    """What every connection can look up."""
+
+    connections_max: int
 
 
 class _Server(uvicorn.Server):
@@ -112,21 +119,33 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
-        self.scope["state"]["abort"] = self.transport.abort
+        self.scope["state"]["connection"] = self
+
+    def is_full(self) -> bool:
+        return not self.writable.is_set()
+
+    async def drained(self) -> None:
+        await self.writable.wait()
+
+    def abort(self) -> None:
+        self.transport.abort()
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
-        self.transport.abort()
+        self.abort()
 
 
 class _Protocol(HttpToolsProtocol):
     """One connection. What its parser leaves unbounded has bounds here: how long a head may be, and take."""
 
+    config: _Config
+    _surplus = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent has it
         super().connection_made(transport)
+        self._surplus = len(self.connections) > self.config.connections_max
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -142,18 +161,30 @@ class _Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["state"]["abort"] = self.transport.abort
+        self.scope["state"]["connection"] = self
         self._await_head()
 
     def on_headers_complete(self) -> None:
         self._head_is_here()
+        if self._surplus:  # told now and not at once: what is closed before it was read reaches nobody
+            self._refuse(TooManyConnectionsError(self.config.connections_max))
+            raise ValueError  # ends the parser's work
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
             self._refuse_head()
             raise ValueError  # ends the parser's work
         super().on_headers_complete()
 
+    def is_full(self) -> bool:
+        return self.flow.write_paused
+
+    async def drained(self) -> None:
+        await self.flow.drain()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - what the parser says is not for callers
-        self._refuse("MALFORMED_HTTP", "the request is no HTTP")
+        self._refuse(RequestRefusedError("MALFORMED_HTTP", "the request is no HTTP"))
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -166,13 +197,14 @@ class _Protocol(HttpToolsProtocol):
             self._head_timer = None
 
     def _refuse_head(self) -> None:
-        self._refuse("HEADERS_TOO_LARGE", f"the headers have more than {HEAD_BYTES_MAX} bytes")
+        message = f"the headers have more than {HEAD_BYTES_MAX} bytes"
+        self._refuse(RequestRefusedError("HEADERS_TOO_LARGE", message))
 
-    def _refuse(self, reason: str, message: str) -> None:
+    def _refuse(self, error: Exception) -> None:
         self._head_is_here()
         if self.transport.is_closing():
             return
-        answer = refused(RequestRefusedError(reason, message))
+        answer = refused(error)
         head: list[Any] = [f"HTTP/1.1 {answer.status_code} \r\n".encode(), b"connection: close\r\n"]
         for name, value in answer.raw_headers:
             head += [name, b": ", value, b"\r\n"]

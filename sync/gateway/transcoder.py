@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
@@ -22,7 +21,7 @@ from infra.runtime.grpc.server import MESSAGE_BYTES_MAX
 from sync.gateway.binding import message_of
 from sync.gateway.errors import RequestRefusedError, refused
 from sync.gateway.headers import etag_of, metadata_of, put_fields, seconds_of
-from sync.gateway.json_text import json_bytes
+from sync.gateway.json_encoder import json_of_field, json_of_message
 from sync.gateway.requests import body_of, is_own, query_of
 from sync.gateway.rules import Routes, Rule, rules_of
 
@@ -82,7 +81,7 @@ class Transcoder:
             headers["etag"] = etag
         if "replayed" in await call.trailing_metadata():
             headers["idempotent-replayed"] = "true"
-        return Response(json_bytes(_json_of(reply, rule.response_body)), 200, headers, "application/json")
+        return Response(_json_of(reply, rule.response_body), 200, headers, "application/json")
 
 
 def _encoded(message: Message) -> bytes:
@@ -92,9 +91,5 @@ def _encoded(message: Message) -> bytes:
     return encoded
 
 
-def _json_of(reply: Message, response_body: str) -> Any:  # noqa: ANN401 - any JSON
-    if not response_body:
-        return MessageToDict(reply)
-    field = reply.DESCRIPTOR.fields_by_name[response_body]
-    empty: Any = [] if field.is_repeated else {} if field.message_type else None
-    return MessageToDict(reply).get(field.json_name, empty)
+def _json_of(reply: Message, response_body: str) -> str:
+    return json_of_field(reply, response_body) if response_body else json_of_message(reply)

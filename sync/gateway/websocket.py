@@ -1,6 +1,5 @@
 """`/v1/stream`: the whole frame protocol as JSON, both ways, over a WebSocket."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any, Final
@@ -18,16 +17,18 @@ from sync.adapters.wire_requests import client_frames, open_from_wire
 from sync.application.subscribe import Streams
 from sync.domain.frames import GoAway
 from sync.gateway.binding import json_of, parsed
+from sync.gateway.connection import turn
 from sync.gateway.errors import RequestRefusedError, json_of_status, refused, status_of
-from sync.gateway.events import STALLED_SECONDS
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_message, tokened
-from sync.gateway.json_text import json_bytes
+from sync.gateway.json_text import json_text
 from sync.gateway.requests import is_own
 
-# As RFC 6455 numbers them.
+# As RFC 6455 and those who keep its list number them.
 _DONE: Final = 1000
 _REFUSED: Final = 1008
 _RESTARTS: Final = 1012
+_TRY_LATER: Final = 1013
+_PASSING: Final = {code.value[0] for code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE)}
 _PATH: Final = "frame.open"
 _PARTS: Final = {"frame", "token"}
 
@@ -50,13 +51,12 @@ class Socket:
         await socket.accept()
         try:
             code = await self._stream(socket)
-        except WebSocketDisconnect:
-            return  # gone, and its connection with it
-        except TimeoutError:
-            socket.state.abort()  # stalled; nothing that waits to be written will be read
+        except (WebSocketDisconnect, TimeoutError):
+            return  # gone, cut off, or come to say nothing
         except Exception as error:  # noqa: BLE001 - every failure is told
-            await _send(socket, b'{"error":%b}' % json_bytes(json_of_status(status_of(error))))
-            await socket.close(_REFUSED)
+            status = status_of(error)
+            await _send(socket, f'{{"error":{json_text(json_of_status(status))}}}')
+            await socket.close(_TRY_LATER if status.code in _PASSING else _REFUSED)
         else:
             await socket.close(code)
 
@@ -72,16 +72,15 @@ class Socket:
             aclosing(stream.frames()) as frames,
         ):
             async for frame in frames:
-                await _send(socket, self._texts.of(frame, stream.session.position))
+                await _send(socket, self._texts.of(frame, stream.session))
                 if isinstance(frame, GoAway):
                     code = _RESTARTS
         return code
 
 
-async def _send(socket: WebSocket, text: bytes) -> None:
-    async with asyncio.timeout(STALLED_SECONDS):
-        await socket.send({"type": "websocket.send", "text": text.decode()})
-        await asyncio.sleep(0)  # the others must have their turn
+async def _send(socket: WebSocket, text: str) -> None:
+    await turn(socket.state.connection)
+    await socket.send({"type": "websocket.send", "text": text})
 
 
 async def _requests(socket: WebSocket) -> AsyncIterator[sync_service_pb2.SubscribeRequest]:

@@ -6,14 +6,18 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+import httpx
+from websockets.sync.client import connect
+
 from tests.bench.effort import Effort
+from tests.bench.events import SHARDS
 from tests.bench.fanout import await_filled
 from tests.bench.processes import BenchError, Server, free_address, run_server
 from tests.bench.report import Comparison, Outcome, Reading
@@ -21,7 +25,7 @@ from tests.bench.rounds import Contender, alternate, figures
 
 READERS: Final = 100
 _EVENTS_PER_SHARD: Final = 6_000
-_SAMPLE_BYTES: Final = 400_000
+_EVENT: Final = '"seq":'
 _READ_BYTES: Final = 262_144
 _SELECT_SECONDS: Final = 0.1
 _CONNECT_SECONDS: Final = 20.0
@@ -42,14 +46,14 @@ def http_streams(folder: Path, effort: Effort) -> dict[str, Outcome]:
     outcomes: dict[str, Outcome] = {}
     with run_server("tests.bench.fanout_server", ours_options, folder / "sync.log") as ours:
         await_filled(ours.address, _EVENTS_PER_SHARD)
-        for name, opening in (("sse", _sse), ("ws", _socket)):
-            body = folder / name
-            frame = _frame(_sampled(http, opening), name)
-            body.write_bytes(frame)
-            with run_server("tests.bench.reference_http", ("--body", str(body)), folder / f"{name}.log") as bare:
+        for name, opening, texts in (("sse", _sse, _sse_texts), ("ws", _socket, _socket_texts)):
+            frames, file = _frames(texts(http)), folder / name
+            file.write_text(json.dumps(frames))
+            bytes_per_event = len("".join(frames).encode()) / (SHARDS * _EVENTS_PER_SHARD)
+            with run_server("tests.bench.reference_http", ("--frames", str(file)), folder / f"{name}.log") as bare:
                 samples = alternate(
-                    _contender("bare", bare, bare.address, opening, frame),
-                    _contender("ours", ours, http, opening, frame),
+                    _contender("bare", bare, bare.address, opening, bytes_per_event),
+                    _contender("ours", ours, http, opening, bytes_per_event),
                     rounds=effort.rounds,
                     seconds=effort.seconds,
                 )
@@ -91,36 +95,38 @@ def _socket(address: str) -> socket.socket:
     return connection
 
 
-def _sampled(address: str, opening: Opening) -> bytes:
-    """The first bytes of a stream."""
-    said = bytearray()
-    with opening(address) as connection:
-        while len(said) < _SAMPLE_BYTES:
-            said += connection.recv(_READ_BYTES)
-    return bytes(said)
+def _sse_texts(address: str) -> Generator[str, None, None]:
+    """What a stream of server-sent events says, event by event."""
+    said = ""
+    with httpx.stream("GET", f"http://{address}/v1/events", timeout=_CONNECT_SECONDS) as answer:
+        for part in answer.iter_text():
+            *texts, said = (said + part).split("\n\n")
+            yield from (f"{text}\n\n" for text in texts)
 
 
-def _frame(said: bytes, name: str) -> bytes:
-    """One whole text of events in what a stream said."""
-    at = said.find(b'{"events":')
-    if name == "sse":
-        frame = said[said.rfind(b"id: ", 0, at) : said.find(b"\n\n", at) + 2]
-    else:
-        frame = _json_of(said[said.rfind(b'{"token":', 0, at) :])
-    if frame.count(b'"seq"') < READERS // 2:
-        raise BenchError(f"no frame of events: {frame[:200]!r}")
-    return frame
+def _socket_texts(address: str) -> Generator[str, None, None]:
+    """What a WebSocket says, message by message."""
+    with connect(f"ws://{address}/v1/stream", max_size=None, proxy=None) as stream:
+        stream.send(json.dumps({"frame": {"open": _OPEN}}))
+        yield from map(str, stream)
 
 
-def _json_of(text: bytes) -> bytes:
-    """The JSON at the beginning of it."""
-    _, end = json.JSONDecoder().raw_decode(text.decode(errors="replace"))
-    return text[:end]
+def _frames(texts: Generator[str, None, None]) -> list[str]:
+    """The texts with events, up to the log's end."""
+    frames: list[str] = []
+    missing = SHARDS * _EVENTS_PER_SHARD
+    while missing > 0:
+        text = next(texts)
+        if _EVENT in text:
+            frames.append(text)
+            missing -= text.count(_EVENT)
+    texts.close()
+    return frames
 
 
 @dataclass(slots=True)
 class _Deliveries:
-    """Readers that count bytes; what an event takes of those is known from a frame."""
+    """Readers that count bytes; what an event takes of those is known from the frames."""
 
     selector: selectors.BaseSelector
     bytes_per_event: float
@@ -142,8 +148,7 @@ class _Deliveries:
         return round(received / self.bytes_per_event)
 
 
-def _contender(name: str, server: Server, address: str, opening: Opening, frame: bytes) -> Contender:
-    bytes_per_event = len(frame) / frame.count(b'"seq":')
+def _contender(name: str, server: Server, address: str, opening: Opening, bytes_per_event: float) -> Contender:
     return Contender(name, server.cpu_seconds, partial(_open_load, address, opening, bytes_per_event))
 
 
@@ -153,4 +158,5 @@ def _open_load(address: str, opening: Opening, bytes_per_event: float) -> Iterat
         selector = stack.enter_context(selectors.DefaultSelector())
         for _ in range(READERS):
             selector.register(stack.enter_context(opening(address)), selectors.EVENT_READ)
+        selector.select(_CONNECT_SECONDS)  # on a busy machine the first bytes take their time
         yield _Deliveries(selector, bytes_per_event)

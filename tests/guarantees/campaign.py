@@ -35,7 +35,9 @@ async def withstand(system: System, faults: Sequence[Fault], *others: str, sync:
     due = schedule(system.seed, operations, faults, each)
     announce(system, due, operations)
     grpc = system.plan.grpc
-    services = Services(order=(grpc["order"], *others), sync=sync or grpc["sync"], database=system.orders)
+    services = Services(
+        order=(grpc["order"], *others), sync=sync or grpc["sync"], http=system.plan.http, database=system.orders
+    )
     history = system.plan.data_dir / "history.jsonl"  # stays there with the logs if the test fails
     async with traffic(services, history, seed=system.seed) as run, asyncio.TaskGroup() as tasks:
         campaign = Campaign(due, operations, system.progress, tasks, run.history)

@@ -16,7 +16,7 @@ from stateset.order.v1.order_pb2 import Order
 
 from infra.kernel.filter import EVERYTHING
 from infra.kernel.position import AtLeast, Position
-from infra.runtime.grpc.wire import embedded
+from infra.runtime.grpc.wire import embedded, token_of
 from order.adapters import frames, grpc_streams, sql_group
 from order.adapters.sql_log import SqlLog
 from order.adapters.sql_orders import SqlOrders
@@ -31,6 +31,7 @@ from order.domain.errors import StoreUnavailableError
 from sync.adapters import wire_requests
 from sync.application.freshness import Freshness
 from sync.domain.session import Session
+from sync.gateway import frames as texts
 
 Mutant = Callable[[ExitStack], None]
 _SELDOM: Final = 7  # every so many times it goes wrong
@@ -253,6 +254,15 @@ def the_read_model_does_not_wait(stack: ExitStack) -> None:
     _put(stack, Freshness, "reach", mutant)
 
 
+def tokens_fall_short(stack: ExitStack) -> None:
+    """What readers over HTTP go on by names a place before the one that they have come to."""
+
+    def mutant(position: Position) -> str:
+        return token_of(replace(position, next_seq=tuple(max(1, seq - 1) for seq in position.next_seq)))
+
+    _put(stack, texts, "token_of", mutant)
+
+
 MUTANTS: Final[dict[str, tuple[Mutant, str]]] = {
     mutant.__name__: (mutant, anomaly)
     for mutant, anomaly in (
@@ -276,6 +286,7 @@ MUTANTS: Final[dict[str, tuple[Mutant, str]]] = {
         (streams_fall_silent, "unseen"),
         (filters_are_ignored, "filter leak"),
         (the_read_model_does_not_wait, "unread write"),
+        (tokens_fall_short, "resume rewind"),
     )
 }
 """By name, the mutant and the anomaly that gives it away."""

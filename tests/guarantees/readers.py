@@ -29,6 +29,7 @@ from stateset.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 
 from tests.guarantees.calls import details_of, info_of
 from tests.guarantees.history import Arrived, Committed, Ended, History, Opened, Progressed, Seqs, now_ns
+from tests.guarantees.http_readers import ServerSent, Sockets, StreamEndedError
 from tests.guarantees.truth import digest_of
 
 _HEARTBEAT_SECONDS: Final = 1.0
@@ -90,6 +91,8 @@ class Reader:
             reason = _SILENCE
             try:
                 reason = await self._read(call)
+            except StreamEndedError as error:
+                reason = str(error)
             except grpc.aio.AioRpcError as error:
                 reason = info_of(details_of(error)).reason or error.code().name
             except (TimeoutError, asyncio.InvalidStateError):  # the latter: an ack met the end of its stream
@@ -178,9 +181,18 @@ _FRAMES: Final[Mapping[str, Callable[[Reader, ServerFrame], None]]] = {
 
 
 def readers(
-    order: Sequence[grpc.aio.Channel], sync: grpc.aio.Channel, history: History, customer_id: str, *, log_epoch: str
+    order: Sequence[grpc.aio.Channel],
+    sync: grpc.aio.Channel,
+    http: str,
+    history: History,
+    customer_id: str,
+    *,
+    log_epoch: str,
 ) -> list[Reader]:
-    """One on each Order Service; on the Sync Server one of everything, one with a filter, one with acks, one slow."""
+    """One on each Order Service; on the Sync Server one of everything, one with a filter, one with acks, one slow.
+
+    At its gateway, whose address is `http`, one more of everything for each kind of stream.
+    """
     stub = SyncServiceStub(sync)
 
     def stream(spec: Open) -> Any:  # noqa: ANN401 - gRPC's kinds of call share no base
@@ -198,6 +210,8 @@ def readers(
         Reader("sync, one customer", history, stream, log_epoch=log_epoch).of_customer(customer_id),
         Reader("sync, with acks", history, lambda _spec: stub.Subscribe(), log_epoch=log_epoch).by_acks(),
         Reader("sync, slow", history, stream, log_epoch=log_epoch).slowly(),
+        Reader("gateway, server-sent events", history, ServerSent(http).open, log_epoch=log_epoch),
+        Reader("gateway, WebSocket", history, Sockets(http).open, log_epoch=log_epoch),
     ]
 
 

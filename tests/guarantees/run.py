@@ -31,11 +31,13 @@ class Services:
     Attributes:
         order: Addresses of the Order Services, all of them on one log.
         sync: Address of a Sync Server on that log.
+        http: Address of its gateway.
         database: The URL of the log's database.
     """
 
     order: tuple[str, ...]
     sync: str
+    http: str
     database: str
 
 
@@ -96,7 +98,7 @@ async def traffic(
             [sync] = await stack.enter_async_context(channels([services.sync]))
             head = await LogServiceStub(order[0]).GetLogHead(GetLogHeadRequest(), wait_for_ready=True)
             calls = Calls(order, sync, history, log_epoch=head.log_epoch, shards=len(head.shards))
-            reading = readers(order, sync, history, CUSTOMERS[0], log_epoch=head.log_epoch)
+            reading = readers(order, sync, services.http, history, CUSTOMERS[0], log_epoch=head.log_epoch)
             run = Run(history=history, turns=Turns())
             async with _at_work(reading):
                 async with asyncio.TaskGroup() as tasks:

@@ -103,7 +103,7 @@ async def test_the_sync_server_answers_every_request_for_a_reason_and_keeps_noth
     ):
         await place_some(OrderClient(orders))
         log_epoch = (await log_service_pb2_grpc.LogServiceStub(orders).GetLogHead(GetLogHeadRequest())).log_epoch
-        known = {**_KNOWN, "log_epoch": lambda _: log_epoch, "next_seq": lambda chance: chance.randrange(9)}
+        known = {**KNOWN, "log_epoch": lambda _: log_epoch, "next_seq": lambda chance: chance.randrange(9)}
         told = await fuzz(channel, methods, seed=drawn, known=known, resident=lambda: resident_bytes(process.pid))
         assert told.unforeseen == []
         assert process.returncode is None

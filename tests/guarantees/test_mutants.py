@@ -22,18 +22,19 @@ SHORT_SECONDS = 2.0  # a reader that a bug has stopped is not waited for as long
 @asynccontextmanager
 async def services(folder: Path) -> AsyncIterator[Services]:
     """An Order Service and a Sync Server on files in the folder, in the test's own process."""
-    address, admin, stop = free_address(), free_address(), asyncio.Event()
+    (address, http, admin), stop = (free_address() for _ in range(3)), asyncio.Event()
     async with order_service(folder, acceptance="automatic") as order, asyncio.TaskGroup() as tasks:
         settings = SyncSettings(
             database=f"sqlite:///{folder}/sync.db",
             grpc_address=address,
-            http_address="127.0.0.1:0",
+            http_address=http,
             admin_address=admin,
             order_address=order.address,
         )
         tasks.create_task(serve(settings, stop), name="sync")
         try:
-            yield Services(order=(order.address,), sync=address, database=f"sqlite:///{folder}/order.db")
+            database = f"sqlite:///{folder}/order.db"
+            yield Services(order=(order.address,), sync=address, http=http, database=database)
         finally:
             stop.set()
 

@@ -178,6 +178,11 @@ def test_what_the_machine_lacks_is_said_last_and_the_other_benches_run(tmp_path:
     [
         (("place_order_postgres",), {"place_order_cpu_ratio_postgres"}),
         (("get_order",), {"get_order_cpu_ratio"}),
+        (("http_get_order",), {"http_get_order_vs_grpc_cpu_ratio"}),
+        (
+            ("http_streams",),
+            {"sse_100_cpu_ratio", "sse_100_deliveries_per_s", "ws_100_cpu_ratio", "ws_100_deliveries_per_s"},
+        ),
         (("list_orders",), {"list_orders_p50_ms", "list_orders_growth"}),
         (("ingest",), {"ingest_events_per_s"}),
         (("ingest_orders",), {"ingest_orders_per_s"}),

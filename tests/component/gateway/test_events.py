@@ -175,6 +175,25 @@ async def test_a_drain_says_goodbye_and_when_to_come_back() -> None:
     assert kinds[-3:] == ["retry", "go_away", "closed"]
 
 
+async def test_a_stream_that_has_lasted_long_enough_ends_itself_and_says_where_to_go_on() -> None:
+    log = LogMaker()
+    log.groups(5)
+    async with (
+        open_server(log.source, stream_seconds_max=0.3) as client,
+        httpx.AsyncClient(base_url=client.http) as http,
+    ):
+        seen = Seen()
+        events = [event async for event in server_sent(http)]
+        for event in events:
+            if event.token:
+                seen.add(event.token, event.data)
+        assert [event.kind for event in events[-3:]] == ["retry", "go_away", "closed"]
+        log.groups(3)
+        while seen.count < 8:
+            await read_events(http, seen, 8)
+    seen.check()
+
+
 async def test_a_reader_that_has_gone_leaves_nothing_behind() -> None:
     log = LogMaker()
     async with open_server(log.source, streams_max=1) as client, httpx.AsyncClient(base_url=client.http) as http:

@@ -10,14 +10,17 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from sync.gateway.errors import HTTP_STATUS
 from sync.gateway.requests import BODY_BYTES_MAX
 from sync.gateway.server import HEAD_BYTES_MAX
+from tests.harness.gateway_streams import socket_of
 from tests.harness.order_service import OrderService, order_service
 from tests.harness.ports import free_address
 from tests.harness.sync_client import open_server
 from tests.harness.sync_log import LogMaker
+from tests.harness.sync_waiting import eventually_async
 
 PLACE = {
     "customerId": "ann",
@@ -214,6 +217,31 @@ async def test_what_is_no_request_is_answered_and_shown_the_door(sent: bytes, st
         head, _, body = (await raw(http, sent)).partition(b"\r\n\r\n")
     assert head.split()[1] == status
     assert json.loads(body)["details"][0]["reason"] == reason
+
+
+async def test_a_connection_that_is_idle_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.gateway.server._IDLE_SECONDS", 0.1)
+    async with gateway() as http:
+        assert (await raw(http, b"GET /docs HTTP/1.1\r\nhost: a\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_who_is_one_connection_too_many_is_told_to_come_later() -> None:
+    async with gateway(http_connections_max=1) as http:
+        _, first = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        answer = await http.get("/docs")
+        assert (answer.status_code, reason_of(answer)) == (503, "TOO_MANY_CONNECTIONS")
+        assert (answer.headers["retry-after"], answer.headers["connection"]) == ("5", "close")
+        with pytest.raises(InvalidStatus) as refused:
+            async with socket_of(http):
+                pass
+        assert refused.value.response.status_code == 503
+        first.close()
+        await first.wait_closed()
+
+        async def is_served() -> bool:
+            return (await http.get("/docs")).status_code == 200
+
+        await eventually_async(is_served)
 
 
 async def test_who_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from infra.runtime.grpc.wire import position_of_token
@@ -70,10 +71,7 @@ async def test_an_ack_is_answered_and_a_close_ends_the_stream() -> None:
             result = (await hear(socket, "ackResult"))["frame"]["ackResult"]
             assert (result["ackId"], result["status"]) == ("a-1", "ACK_STATUS_COMMITTED")
             await say(socket, close={})
-            with pytest.raises(ConnectionClosed) as closed:
-                await hear(socket, "nothing more")
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 1000
+            assert await close_code(socket) == 1000
         log.groups(1)
         async with socket_of(http) as socket:
             await say(socket, open={"subscription": "s-1", "credit": PLENTY})
@@ -129,10 +127,7 @@ async def test_what_cannot_be_understood_ends_the_stream_with_a_status(
             await socket.send(message)
         error = (await hear(socket, "error"))["error"]
         assert (error["code"] > 0, error["details"][0]["reason"]) == (True, reason)
-        with pytest.raises(ConnectionClosed) as closed:
-            await socket.recv()
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1008
+        assert await close_code(socket) == 1008
 
 
 async def test_pages_of_others_are_refused_and_unknown_paths_too() -> None:
@@ -164,16 +159,52 @@ async def test_a_drain_says_goodbye() -> None:
         await hear(socket, "progress")
     await hear(socket, "goAway")
     await hear(socket, "closed")
-    with pytest.raises(ConnectionClosed) as closed:
-        await socket.recv()
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1012
+    assert await close_code(socket) == 1012
     await connecting.__aexit__(None, None, None)
     await http.aclose()
 
 
+async def test_a_stream_that_has_lasted_long_enough_ends_itself_and_says_where_to_go_on() -> None:
+    log = LogMaker()
+    log.groups(5)
+    async with streaming(log, stream_seconds_max=0.3) as http:
+        async with socket_of(http) as socket:
+            await say(socket, open=ALL)
+            assert (await hear(socket, "goAway"))["token"]
+            await hear(socket, "closed")
+            assert await close_code(socket) == 1012
+        seen = Seen()
+        while seen.count < 5:
+            with suppress(ConnectionClosed):
+                await read_socket(http, seen, 5)
+    seen.check()
+
+
+async def test_who_is_one_too_many_is_told_to_come_later() -> None:
+    async with streaming(LogMaker(), streams_max=1) as http, socket_of(http) as first, socket_of(http) as second:
+        await say(first, open=ALL)
+        await hear(first, "opened")
+        await say(second, open=ALL)
+        assert (await hear(second, "error"))["error"]["details"][0]["reason"] == "OVERLOADED"
+        assert await close_code(second) == 1013
+
+
+async def test_a_message_that_is_too_large_ends_the_stream() -> None:
+    async with streaming(LogMaker()) as http, socket_of(http) as socket:
+        await socket.send(" " * 262_145)
+        assert await close_code(socket) == 1009
+
+
+async def close_code(socket: ClientConnection) -> int:
+    """How the server closes the stream, after all that it still says."""
+    with pytest.raises(ConnectionClosed) as closed:
+        await hear(socket, "nothing more")
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
+
+
 async def test_a_reader_that_stops_reading_holds_up_nobody_and_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync.gateway.websocket.STALLED_SECONDS", 0.5)
+    monkeypatch.setattr("sync.gateway.connection.STALLED_SECONDS", 0.5)
     log = LogMaker()
     async with streaming(log, streams_max=2) as http, socket_of(http, max_queue=1) as stuck:
         await say(stuck, open=ALL)

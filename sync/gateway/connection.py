@@ -1,0 +1,36 @@
+"""A connection to which a stream is written, as fast as its reader takes it."""
+
+import asyncio
+from typing import Final, Protocol
+
+STALLED_SECONDS: Final = 60.0  # that a reader may take nothing before its connection is cut
+
+
+class Connection(Protocol):
+    """What a stream has to know of the connection under it."""
+
+    def is_full(self) -> bool:
+        """Whether as much waits to be written as may."""
+
+    async def drained(self) -> None:
+        """Returns once it is full no longer, or lost."""
+
+    def abort(self) -> None:
+        """Cuts it: what waits to be written is dropped."""
+
+
+async def turn(connection: Connection) -> None:
+    """Waits until it is the stream's turn to write its next frame, which can then be written at once.
+
+    Raises:
+        TimeoutError: The reader has taken nothing for too long: the connection is cut.
+    """
+    if not connection.is_full():
+        await asyncio.sleep(0)  # what is sent to who keeps up, or has gone, waits for nothing: others have a turn, too
+        return
+    try:
+        async with asyncio.timeout(STALLED_SECONDS):
+            await connection.drained()
+    except TimeoutError:
+        connection.abort()
+        raise
