@@ -46,6 +46,7 @@ from sync.application.redelivery import Redeliveries
 from sync.application.snapshots import Snapshots
 from sync.application.stream import Common
 from sync.application.subscribe import Helpers, Streams
+from sync.application.subscription_gauges import SubscriptionGauges
 from sync.domain.breaker import BreakerPolicy
 from sync.domain.fanout import Fanout
 from sync.domain.ring import Ring
@@ -195,6 +196,7 @@ async def _serving(
             ),
             tasks.create_task(acks.run(), name="acks"),
             tasks.create_task(streams.drain_when(draining), name="drain"),
+            tasks.create_task(SubscriptionGauges(streams.all, meter).run(), name="subscription-gauges"),
         ]
         floors = Floors(acks, freshness, ring)
         parts = Parts(

@@ -35,12 +35,13 @@ class LagMeter:
         """The lag of a reader."""
         as_of_us = self._freshness.covered_as_of_us(standing.next_seqs, standing.shards)
         return replace(
-            lag_of(standing, self._horizon()),
+            lag_of(standing, self.horizon()),
             time_us=max(0, self._clock.now_us() - as_of_us) if as_of_us else None,
             blocking_order_id=self._blocking(standing),
         )
 
-    def _horizon(self) -> Horizon:
+    def horizon(self) -> Horizon:
+        """The log as this server sees it now."""
         here, head = self._ring.next_seqs, self._freshness.head
         if head is None:
             return Horizon(heads=here, earliest=(1,) * len(here), here=here)

@@ -25,3 +25,21 @@ BEHIND: Final = Counter("stateset_sync_behind_total", "Times that a live stream 
 SNAPSHOT_ORDERS: Final = Counter("stateset_sync_snapshot_orders_total", "Orders read for snapshots.")
 CATCH_UPS: Final = Counter("stateset_sync_catch_up_reads_total", "Times that a stream was served from the source.")
 ACKS: Final = Counter("stateset_sync_acks_total", "Acks by outcome.", ["status"])
+_SUBSCRIPTION: Final = ["subscription"]  # those beyond the first 50 that are open are one, named "other"
+SUBSCRIPTION_STREAMS: Final = Gauge(
+    "stateset_sync_subscription_streams", "Open streams of a durable subscription by phase.", ["subscription", "phase"]
+)
+SUBSCRIPTION_LAG_EVENTS: Final = Gauge(
+    "stateset_sync_subscription_lag_events", "Events between its open streams and the log's head.", _SUBSCRIPTION
+)
+SUBSCRIPTION_CREDIT_EVENTS: Final = Gauge(
+    "stateset_sync_subscription_credit_events", "Events that its open streams may still be sent.", _SUBSCRIPTION
+)
+SUBSCRIPTION_UNACKED_EVENTS: Final = Gauge(
+    "stateset_sync_subscription_unacked_events",
+    "Events that its open streams were sent and that are not done.",
+    _SUBSCRIPTION,
+)
+SUBSCRIPTION_PARKED_EVENTS: Final = Gauge(
+    "stateset_sync_subscription_parked_events", "Events in its parking place, as its open streams know.", _SUBSCRIPTION
+)

@@ -5,7 +5,7 @@ by one task each, which touch nothing but the session and wake the writer.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Collection, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +54,10 @@ class Streams:
         """Offers what is new in the ring to every stream; waits for none."""
         for stream in self._open:
             stream.offer()
+
+    def all(self) -> Collection[Stream]:
+        """The open streams."""
+        return self._open
 
     def of(self, key: SubscriptionKey) -> list[Stream]:
         """The open streams of a subscription."""

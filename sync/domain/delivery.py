@@ -213,9 +213,10 @@ class Deliveries:
         return inf if due <= now else due
 
     def replay(self, rows: Iterable[ParkedEvent], now: float) -> None:
-        """Events out of the parking place are to be sent again."""
+        """Events out of the parking place are to be sent again; not before earlier ones of their order."""
         for row in rows if self.remembers else ():
-            if (row.shard, row.seq) in self._lines.events:
+            known = (row.shard, row.seq) in self._lines.events
+            if known or (row.whole_order and self._marks.holds_back(row.shard, row.order_id, row.seq)):
                 continue
             event = PassingEvent(row.shard, row.seq, row.order_id, row.chunk, len(row.chunk))
             delivery = Delivery(event=event, first=row.seq, attempts=row.attempts, parked=True)

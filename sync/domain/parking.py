@@ -57,7 +57,7 @@ class Marks:
 
     def __init__(self, marks: Iterable[Mark] = ()) -> None:
         self._events: dict[tuple[int, int], Mark] = {}
-        self._orders: dict[str, list[int]] = {}
+        self._orders: dict[str, list[int]] = {}  # the seqs of those that are parked as a whole
         for mark in marks:
             self.add(mark)
 
@@ -88,6 +88,11 @@ class Marks:
         """Whether the event is parked only because an earlier one of its order is."""
         mark = self._events.get((shard, seq))
         return mark is not None and mark.whole_order and seq > self._orders[mark.order_id][0]
+
+    def holds_back(self, shard: int, order_id: str, seq: int) -> bool:
+        """Whether an earlier event of the order is parked and not on its way back."""
+        earlier = (each for each in self._orders.get(order_id, ()) if each < seq)
+        return any(not self._events[shard, each].replaying for each in earlier)
 
     def replays(self, shard: int, seq: int) -> bool:
         """Whether the event is parked and on its way back."""

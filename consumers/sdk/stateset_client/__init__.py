@@ -1,6 +1,7 @@
 """The StateSet client: commands that are safe to repeat, streams that resume, projections that count once."""
 
 from stateset_client.batch import AckResult, AckStatus, Batch, Opening, Outcome, Progress, Settled, StreamLimits
+from stateset_client.checkpoint import Checkpoint, CheckpointStore, Move
 from stateset_client.endpoint import ORDER_LOG, SYNC, Source
 from stateset_client.errors import (
     EtagMismatchError,
@@ -43,11 +44,12 @@ from stateset_client.errors import (
     VersionGapError,
     Violation,
 )
-from stateset_client.handler import EventHandler, PoisonError, RetryPolicy
+from stateset_client.handler import EventHandler, RetryPolicy
 from stateset_client.inbox import Arrivals
 from stateset_client.ingest import Ingested
 from stateset_client.order_client import OrderClient
-from stateset_client.projection import Checkpoint, CheckpointStore, Move, Projection
+from stateset_client.poison import PoisonError
+from stateset_client.projection import Projection
 from stateset_client.snapshot import SnapshotPart
 from stateset_client.snapshot_fold import SnapshotFold, SnapshotStore
 from stateset_client.subscription import EARLIEST, LATEST, SNAPSHOT, STORED, EventStream, Subscription

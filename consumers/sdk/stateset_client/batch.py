@@ -1,7 +1,7 @@
 """What a subscriber is handed: values of the stream, each with the position that it leads to."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -32,6 +32,12 @@ class Batch:
     position: Position
     delivery_epoch: int
     attempts: Sequence[int] = ()
+
+    def without(self, hides: Callable[[OrderEvent], bool]) -> "Batch":
+        """The batch without some of its events; it covers the same range."""
+        kept = [number for number, event in enumerate(self.events) if not hides(event)]
+        attempts = [self.attempts[number] for number in kept] if self.attempts else ()
+        return replace(self, events=[self.events[number] for number in kept], attempts=attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,10 +33,17 @@ class Feed:
         spec: What to read; after the first opening its start is replaced by the place that was reached.
         limits: See `StreamLimits`.
         two_way: Whether the stream takes frames: credit, acks and heartbeats.
+        from_stored: Whether the stream goes on after a break at what the server has stored, and not where it stood.
     """
 
     def __init__(
-        self, connect: Callable[[stream.Open], Link], spec: stream.Open, limits: StreamLimits, *, two_way: bool
+        self,
+        connect: Callable[[stream.Open], Link],
+        spec: stream.Open,
+        limits: StreamLimits,
+        *,
+        two_way: bool,
+        from_stored: bool = False,
     ) -> None:
         self.inbox = Inbox()
         self.window = CreditWindow(limits.credit_events, limits.credit_bytes)
@@ -47,7 +54,7 @@ class Feed:
         self._spec = spec
         self._limits = limits
         self._two_way = two_way
-        self._by_event = spec.unacked_events_max > 0
+        self._from_stored = from_stored
         self._cursor: Cursor | None = None
         self._snapshot: SnapshotReader | None = None
         self._in_snapshot = False
@@ -111,7 +118,7 @@ class Feed:
         spec.CopyFrom(self._spec)
         if self._in_snapshot and self._snapshot is not None:
             spec.start.CopyFrom(self._snapshot.start)
-        elif self._cursor is not None and self._by_event:
+        elif self._cursor is not None and self._from_stored:
             spec.start.point = stream.START_POINT_STORED  # what is finished lies with the server, event by event
         elif self._cursor is not None:
             spec.start.position.CopyFrom(self._cursor.position)
@@ -164,7 +171,7 @@ class Feed:
         self._delivery_epoch = opened.delivery_epoch
         if opened.HasField("heartbeat_interval"):
             self._silence_seconds = SILENCES_MAX * opened.heartbeat_interval.ToMicroseconds() / 1e6
-        if self._cursor is not None and not self._by_event:
+        if self._cursor is not None and not self._from_stored:
             self._cursor.check_reopened(opened.position)
             return
         shards = tuple(opened.shards) or tuple(range(len(opened.position.next_seq)))

@@ -5,21 +5,17 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import repeat
-from math import inf
 from typing import Final
 
 from stateset.order.v1.order_event_pb2 import OrderEvent
 
 from stateset_client.batch import AckResult, AckStatus, Batch, Outcome, Settled
+from stateset_client.covers import Covers
 from stateset_client.errors import FencedError
+from stateset_client.poison import PoisonError, parking
 from stateset_client.subscription import Subscription
 
 _TAKEN_EVENTS_MAX: Final = 1_000
-_REASON_CHARACTERS_MAX: Final = 1_000
-
-
-class PoisonError(Exception):
-    """Raised by a handler: the event will never be handled, trying again is of no use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +33,6 @@ class RetryPolicy:
     delay_seconds: float = 1.0
     delay_seconds_max: float = 300.0
     at_once_max: int = 64
-
-
-@dataclass(slots=True)
-class _Cover:
-    """Of one order: what was sent behind `seq` and below `end` comes again in its turn, or is parked."""
-
-    seq: int
-    end: float = inf
 
 
 class EventHandler:
@@ -74,7 +62,7 @@ class EventHandler:
         self._handle = handle
         self._policy = policy or RetryPolicy()
         self._lines: dict[str, deque[tuple[OrderEvent, int]]] = {}
-        self._covered: dict[str, _Cover] = {}
+        self._covers = Covers()
         self._delivery_epoch = 0
         self._at_once = asyncio.Semaphore(self._policy.at_once_max)
 
@@ -97,11 +85,11 @@ class EventHandler:
     def _take_in(self, batch: Batch, tasks: asyncio.TaskGroup) -> None:
         if batch.delivery_epoch != self._delivery_epoch:
             self._delivery_epoch = batch.delivery_epoch
-            self._covered.clear()
+            self._covers.clear()
             for overtaken in self._lines.values():
                 overtaken.clear()  # all of it comes again on the new stream
         for event, attempt in zip(batch.events, batch.attempts or repeat(1), strict=False):
-            if self._is_covered(event):
+            if self._covers.hides(event):
                 continue
             line = self._lines.get(event.order_id)
             if line is None:
@@ -109,24 +97,17 @@ class EventHandler:
                 tasks.create_task(self._work_off(event.order_id, line), name=f"handle-{event.order_id}")
             line.append((event, attempt))
 
-    def _is_covered(self, event: OrderEvent) -> bool:
-        """Whether it was sent before the server knew that an earlier event of its order comes again or is parked."""
-        cover = self._covered.get(event.order_id)
-        if cover is None:
-            return False
-        if cover.seq < event.seq < cover.end:
-            return True
-        del self._covered[event.order_id]
-        return False
-
     async def _work_off(self, order_id: str, line: deque[tuple[OrderEvent, int]]) -> None:
         while line:
             event, attempt = line.popleft()
+            epoch = self._delivery_epoch
             async with self._at_once:
                 settled = await self._settled(event, attempt)
             if settled.outcome in (Outcome.RETRY, Outcome.PARK_KEY):
+                if epoch != self._delivery_epoch:
+                    continue  # it comes again on the new stream, and what is in the line now is of that
                 line.clear()  # they are covered by it: they come again, or are parked as well
-                self._covered[order_id] = cover = _Cover(seq=event.seq)
+                cover = self._covers.begin(event)
                 result = await self._settle(settled)
                 cover.end = result.read_to.next_seq[event.shard]
             else:
@@ -138,8 +119,7 @@ class EventHandler:
             await self._handle(event)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is what became of the event
             if isinstance(error, PoisonError) or attempt >= self._policy.attempts_max:
-                reason = f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS_MAX].replace("\0", "")
-                return Settled(event=event, outcome=Outcome.PARK_KEY, reason=reason)
+                return parking(event, error)
             delay_seconds = self._policy.delay_seconds * 2 ** min(attempt - 1, 30)
             delay_seconds = min(delay_seconds, self._policy.delay_seconds_max)
             return Settled(event=event, outcome=Outcome.RETRY, delay_seconds=delay_seconds)

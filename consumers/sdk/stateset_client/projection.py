@@ -1,68 +1,29 @@
 """Effect once: each event is applied in the transaction that moves the reader's checkpoint."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, Generic
 
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.stream.v1.stream_pb2 import Start
 
-from stateset_client.batch import AckStatus, Batch, Opening, Progress, StreamLimits
+from stateset_client.batch import AckResult, AckStatus, Batch, Opening, Outcome, Progress, Settled, StreamLimits
+from stateset_client.checkpoint import Checkpoint, CheckpointStore, Move, Session
+from stateset_client.covers import Covers
 from stateset_client.errors import FencedError, VersionGapError
+from stateset_client.poison import PoisonedError, PoisonError, parking, split
+from stateset_client.retry import Backoff
 from stateset_client.snapshot import SnapshotPart
 from stateset_client.snapshot_fold import SnapshotFold
 from stateset_client.subscription import EARLIEST, Subscription
 
-Session = TypeVar("Session")
-
 _ACK_SECONDS: Final = 10.0
+_SETTLED_EVENTS_MAX: Final = 1_000  # in one ack
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """A position that was made durable with its effects, and the opening of the subscription that reached it."""
-
-    position: Position
-    delivery_epoch: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
-    """One shard's step from one checkpoint to the next."""
-
-    shard: int
-    first_seq: int
-    next_seq: int
-    delivery_epoch: int
-
-
-class CheckpointStore(Protocol[Session]):
-    """The reader's own database. A session is whatever its transactions are written through.
-
-    `transact` runs its work to the end or not at all; the three functions below it are called within such work only,
-    on the thread that runs it.
-    """
-
-    async def load(self) -> Checkpoint | None:
-        """The checkpoint; none before the first `create`."""
-
-    async def transact(self, work: Callable[[Session], None]) -> None:
-        """Runs `work` in one transaction: commits when it returns, rolls back when it raises, and raises that."""
-
-    def create(self, session: Session, checkpoint: Checkpoint) -> None:
-        """Stores the first checkpoint."""
-
-    def move(self, session: Session, step: Move) -> bool:
-        """Compare-and-set of one shard: whether exactly one row was changed.
-
-        `UPDATE … SET next_seq = :next_seq, delivery_epoch = :delivery_epoch
-        WHERE shard = :shard AND next_seq = :first_seq AND delivery_epoch <= :delivery_epoch`
-        """
-
-    def versions(self, session: Session, order_ids: Collection[str]) -> Mapping[str, int]:
-        """The version at which each of the orders was applied last; orders that never were are left out."""
+class _StartAgainError(Exception):
+    """The stream is not the one that sent an event, or cannot set it aside: only the checkpoint is still true."""
 
 
 class Projection(Generic[Session]):
@@ -70,6 +31,12 @@ class Projection(Generic[Session]):
 
     The store's checkpoint decides where reading begins. Events that an order has had already are dropped by their
     version. After the commit the server is told, so that its floor and its lag are true.
+
+    With `limits.unacked_events_max`, an event for which `apply` raises a `PoisonError` is parked with its order, and
+    the checkpoint passes it only once that is durable. ReplayParked brings the order back: it goes on at the next
+    version, in a transaction that moves no checkpoint. What is discarded instead is missing: without a filter the
+    order's next event ends the projection as a `VersionGapError`. Without that limit a `PoisonError` ends it like any
+    other error.
 
     Args:
         address: `host:port` of the Sync Server.
@@ -107,6 +74,8 @@ class Projection(Generic[Session]):
         self._events_max = events_max
         self._limits = limits
         self._on_commit = on_commit
+        self._parks = limits is not None and limits.unacked_events_max > 0
+        self._covers = Covers()
         self._reached: Position | None = None
         self._committed = asyncio.Event()
 
@@ -120,6 +89,15 @@ class Projection(Generic[Session]):
             VersionGapError: As above, seen by an order's versions.
             Exception: Whatever `apply` or the store raised; nothing of that transaction is kept.
         """
+        backoff = Backoff()
+        while True:
+            try:
+                await self._read()
+            except _StartAgainError:
+                await asyncio.sleep(backoff.next_seconds())
+
+    async def _read(self) -> None:
+        self._covers.clear()
         checkpoint = await self._store.load()
         async with Subscription(
             self._address,
@@ -128,6 +106,7 @@ class Projection(Generic[Session]):
             filter=self._filter,
             limits=self._limits,
             checkpoint_epoch=0 if checkpoint is None else checkpoint.delivery_epoch,
+            keeps_place=True,
         ) as subscription:
             if checkpoint is None and self._snapshot is not None:
                 checkpoint = await self._fill(self._snapshot, subscription)
@@ -166,28 +145,81 @@ class Projection(Generic[Session]):
     async def _consume(self, subscription: Subscription, position: Position) -> None:
         while True:
             arrivals = await subscription.take(events_max=self._events_max)
-            batches = arrivals.batches
-            if batches:
-                await self._store.transact(lambda session, batches=batches: self._fold(batches, session))  # type: ignore[misc]  # bound early, for the linter's sake
-                position = batches[-1].position
-                self._reached = position
-                self._committed.set()
+            if arrivals.batches:
+                await self._commit(arrivals.batches, subscription)
+                position = arrivals.batches[-1].position
             self._on_commit(position, arrivals.progress)
+
+    async def _commit(self, batches: Sequence[Batch], subscription: Subscription) -> None:
+        """Makes all of it durable, around what is poison."""
+        while batches := self._uncovered(batches):
+            try:
+                await self._transact(batches, subscription)
+            except PoisonedError as poisoned:
+                before, behind = split(batches, poisoned.event)
+                if before:
+                    await self._transact(before, subscription)
+                await self._park(poisoned, subscription)
+                batches = behind
+            else:
+                return
+
+    async def _transact(self, batches: Sequence[Batch], subscription: Subscription) -> None:
+        await self._store.transact(lambda session: self._fold(batches, session))
+        self._reached = batches[-1].position
+        self._committed.set()
+        again = [event for batch in batches if batch.attempts for event in batch.events]
+        for first in range(0, len(again), _SETTLED_EVENTS_MAX):
+            done = [Settled(event=event, outcome=Outcome.DONE) for event in again[first : first + _SETTLED_EVENTS_MAX]]
+            await self._settle(done, subscription)  # what is not committed comes again, and is known by its version
+
+    async def _park(self, poisoned: PoisonedError, subscription: Subscription) -> None:
+        cover = self._covers.begin(poisoned.event)
+        result = await self._settle([parking(poisoned.event, poisoned.error)], subscription)
+        if list(result.items) != [AckStatus.COMMITTED]:
+            raise _StartAgainError
+        cover.end = result.read_to.next_seq[poisoned.event.shard]
+
+    async def _settle(self, settled: Sequence[Settled], subscription: Subscription) -> AckResult:
+        while True:
+            try:
+                result = await subscription.settle(*settled, timeout_seconds=_ACK_SECONDS)
+            except TimeoutError:
+                continue  # the server is away, and without its answer nothing can go on
+            if result.status is AckStatus.FENCED:
+                raise FencedError.of(f"another reader has taken over {self._name}")
+            return result
 
     def _fold(self, batches: Sequence[Batch], session: Session) -> None:
         """The work of one transaction."""
         touched = {event.order_id for batch in batches for event in batch.events}
         versions = dict(self._store.versions(session, touched))
         for batch in batches:
-            self._move(batch, session)
+            if not batch.attempts:
+                self._move(batch, session)
             for event in batch.events:
                 stored = versions.get(event.order_id, 0)
                 if event.version <= stored:
                     continue
                 if event.version > stored + 1 and not self._filter:
                     raise VersionGapError(event.order_id, stored, event.version)
-                self._apply(event, session)
+                self._apply_one(event, session)
                 versions[event.order_id] = event.version
+
+    def _uncovered(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """The batches without the events that were parked with an earlier one of their order after they were sent."""
+        if not self._parks:
+            return batches
+        kept = [batch.without(self._covers.hides) for batch in batches]
+        return [batch for batch, sent in zip(kept, batches, strict=True) if batch.events or not sent.attempts]
+
+    def _apply_one(self, event: OrderEvent, session: Session) -> None:
+        try:
+            self._apply(event, session)
+        except PoisonError as error:
+            if not self._parks:
+                raise
+            raise PoisonedError(event, error) from error
 
     def _move(self, batch: Batch, session: Session) -> None:
         step = Move(

@@ -54,6 +54,7 @@ class EventStream:
     """
 
     _two_way = False
+    _from_stored = False
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class EventStream:
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._feed = Feed(self._connect, self._spec, self._limits, two_way=self._two_way)
+        self._feed = Feed(self._connect, self._spec, self._limits, two_way=self._two_way, from_stored=self._from_stored)
         # Its errors travel by the inbox, never as the task's own: a TaskGroup here would cancel the user's body.
         task = asyncio.create_task(self._feed.run(), name=f"read-{self._address}")
         self._closing.push_async_callback(_cancel, task)
@@ -174,6 +175,8 @@ class Subscription(EventStream):
         source: Which service to read from.
         checkpoint_epoch: Delivery epoch of the checkpoint that your start comes from; the stream's is above it, even at
             a server that knows nothing of the subscription.
+        keeps_place: Where events are settled one by one: you keep your place yourself, so that after a break the stream
+            goes on where it stood, and not at what the server has stored.
     """
 
     _two_way = True
@@ -189,12 +192,14 @@ class Subscription(EventStream):
         limits: StreamLimits | None = None,
         source: Source = SYNC,
         checkpoint_epoch: int = 0,
+        keeps_place: bool = False,
     ) -> None:
         super().__init__(address, start=start, shards=shards, filter=filter, limits=limits, source=source)
         self._spec.subscription = name
         self._spec.checkpoint_epoch = checkpoint_epoch
         self._spec.silence_max.CopyFrom(_duration(SILENCES_MAX * self._limits.heartbeat_seconds))
         self._spec.unacked_events_max = self._limits.unacked_events_max
+        self._from_stored = self._spec.unacked_events_max > 0 and not keeps_place
 
     async def ack(self, through: Position, *, timeout_seconds: float = 10.0) -> AckResult:
         """Says that everything below `through` is done, and waits until the server has made that durable.

@@ -7,6 +7,7 @@ import grpc.aio
 import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import REGISTRY
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2 as sync
 
@@ -120,3 +121,17 @@ async def test_a_broken_bound_of_staleness_shows_in_health_and_heals() -> None:
         assert whole.status == SERVING, "reads are still answered, and say how old they are"
         log.source.available = True
         await eventually_async(lambda: says(SERVING))
+
+
+async def test_the_server_measures_the_open_streams_of_its_subscriptions() -> None:
+    log = LogMaker()
+    log.groups(9)
+    async with open_server(log.source) as client:
+        credit = stream_pb2.Credit(events=5, bytes=1 << 20)
+        stream = await client.subscribe(stream_pb2.Open(subscription="measured", credit=credit))
+        await stream.until_events(5)
+
+        def told(kind: str) -> float | None:
+            return REGISTRY.get_sample_value(f"stateset_sync_subscription_{kind}_events", {"subscription": "measured"})
+
+        await eventually(lambda: (told("lag"), told("unacked"), told("credit")) == (4, 5, 0))

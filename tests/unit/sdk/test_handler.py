@@ -18,7 +18,7 @@ class Script:
         self.answering = asyncio.Event()
         self._read_to = 1
 
-    def arrive(self, *versions: int, attempts: tuple[int, ...] = ()) -> None:
+    def arrive(self, *versions: int, attempts: tuple[int, ...] = (), delivery_epoch: int = 1) -> None:
         events = [OrderEvent(order_id="o-1", version=version, shard=0, seq=version) for version in versions]
         batch = Batch(
             shard=0,
@@ -26,7 +26,7 @@ class Script:
             last_seq=versions[-1],
             events=events,
             position=Position(),
-            delivery_epoch=1,
+            delivery_epoch=delivery_epoch,
             attempts=attempts,
         )
         self._read_to = max(self._read_to, versions[-1] + 1)
@@ -68,5 +68,30 @@ async def test_an_event_that_was_sent_before_the_server_knew_of_a_retry_waits_fo
     script.arrive(4)
     await eventually(lambda: len(handled) == 5)
     assert handled == [1, 1, 2, 3, 4]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_an_event_that_fails_after_the_stream_has_changed_takes_nothing_of_the_new_stream_with_it() -> None:
+    handled: list[int] = []
+    gate = asyncio.Event()
+
+    async def handle(event: OrderEvent) -> None:
+        handled.append(event.version)
+        if handled == [1]:
+            await gate.wait()
+            raise OSError("away")
+
+    script = Script()
+    script.answering.set()
+    handler = EventHandler(script, handle, policy=RetryPolicy(delay_seconds=0))  # type: ignore[arg-type]  # as above
+    running = asyncio.create_task(handler.run(), name="handling")
+    script.arrive(1)
+    await eventually(lambda: handled == [1])
+    script.arrive(1, 2, delivery_epoch=2)
+    await eventually(script.arrivals.empty)
+    gate.set()
+    await eventually(lambda: len(script.settled) == 2)
+    assert script.settled == [(1, Outcome.DONE), (2, Outcome.DONE)]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

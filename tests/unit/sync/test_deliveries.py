@@ -292,6 +292,28 @@ def test_what_follows_an_order_that_is_being_parked_is_not_sent_meanwhile() -> N
     assert sorted(store.parked) == [(event.shard, event.seq), (event.shard, event.seq + 1)]
 
 
+def test_what_is_on_its_way_back_waits_while_an_earlier_event_of_its_order_is_parked_again() -> None:
+    log = LogMaker(SHARDS)
+    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
+    store = Store(log, fanout, "", 1_000)
+    subscriber = Subscriber(store, 100)
+    batch = log.group("o-1", size=2)
+    fanout.ring.append([batch])
+    subscriber.read()
+    subscriber.answer(0, Outcome.PARK_KEY)
+    later = (batch.shard, batch.last_seq)
+    store.parked[later] = replace(store.parked[later], replaying=True)
+    deliveries = subscriber.session.deliveries
+    assert deliveries is not None
+    deliveries.remark(store.marks())
+    deliveries.replay([store.parked[later]], 0)
+    subscriber.read()
+    assert not subscriber.queues["o-1"]
+    subscriber.replay_all()
+    subscriber.read()
+    assert [event.version for event in subscriber.queues["o-1"]] == [1, 2]
+
+
 stretches = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 6)), max_size=12)
 
 

@@ -1,6 +1,8 @@
 """A Sync Server for tests: the real wire, in this process, with the events and the faults that the test asks for."""
 
+import time
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Self
@@ -15,10 +17,13 @@ from stateset.stream.v1 import stream_pb2 as stream
 
 from stateset_client.testing.handlers import handlers
 from stateset_client.testing.session import Refusal, Session, now
+from stateset_client.testing.settling import Book, Place, Settling, place_of
 
 
 class FakeSync:
     """Speaks the Sync Server's RPCs and the Order Service's two streams, from memory.
+
+    Single events are settled, come again and are parked as at the real one; only, nothing makes it pause.
 
         async with FakeSync.start(shards=2) as sync:
             sync.append(OrderEvent(order_id="o-1", version=1))
@@ -30,6 +35,7 @@ class FakeSync:
         floors: The durable floor of each subscription that was created or acked.
         epochs: The newest delivery epoch of each subscription that there is.
         filters: What each was created with.
+        books: What is kept of each subscription beside: the events that are done above its floor, and those parked.
         opens: Every Open that was received, in order.
         acks: Every ack's position, in order.
         sent_events: How many events were sent on all streams together.
@@ -42,6 +48,7 @@ class FakeSync:
         self.floors: dict[str, Position] = {}
         self.epochs: dict[str, int] = {}
         self.filters: dict[str, str] = {}
+        self.books: defaultdict[str, Book] = defaultdict(Book)
         self.opens: list[stream.Open] = []
         self.acks: list[Position] = []
         self.sent_events = 0
@@ -166,6 +173,9 @@ class FakeSync:
         name = spec.subscription
         if not name:
             return 0
+        if spec.unacked_events_max and not spec.checkpoint_epoch and spec.start.point != stream.START_POINT_STORED:
+            self.books[name] = Book(parked=self.books[name].parked)
+            self.floors[name] = self.start_of(spec)
         self.epochs[name] = max(self.epochs.get(name, 0), spec.checkpoint_epoch) + 1
         return self.epochs[name]
 
@@ -174,6 +184,7 @@ class FakeSync:
         self.floors.clear()
         self.epochs.clear()
         self.filters.clear()
+        self.books.clear()
         self.disconnect()
 
     def commit(self, name: str, delivery_epoch: int, ack: stream.Ack) -> stream.AckResult:
@@ -186,6 +197,55 @@ class FakeSync:
             return stream.AckResult(ack_id=ack.ack_id, status=stream.ACK_STATUS_FENCED, floor=self.position(floor))
         self.floors[name] = self.position(moved)
         return stream.AckResult(ack_id=ack.ack_id, status=status, floor=self.floors[name])
+
+    def book(self, spec: stream.Open) -> Book:
+        """What is kept of the stream's subscription; an empty one where it has none."""
+        return self.books[spec.subscription] if spec.subscription else Book()
+
+    def settle(self, spec: stream.Open, delivery_epoch: int, ack: stream.Ack, settling: Settling) -> stream.AckResult:
+        """Makes an ack of single events durable, as far as memory goes."""
+        name = spec.subscription
+        floor = self.floors.get(name, self.position(self._earliest))
+        statuses = [stream.ACK_STATUS_FENCED] * len(ack.items)
+        status = stream.ACK_STATUS_FENCED
+        if delivery_epoch == self.epochs[name]:
+            statuses = [settling.judge(item, time.monotonic()) for item in ack.items]
+            status = stream.ACK_STATUS_COMMITTED
+            self.floors[name] = floor = self._lifted(floor, spec)
+        items = [
+            stream.AckItemResult(shard=item.shard, seq=item.seq, status=each)
+            for item, each in zip(ack.items, statuses, strict=True)
+        ]
+        return stream.AckResult(ack_id=ack.ack_id, status=status, floor=floor, items=items)
+
+    def replay_parked(self, name: str, order_id: str | None, place: Place | None) -> int:
+        """Has parked events sent again: one, those of an order, or all; how many."""
+        chosen = self.books[name].chosen(order_id, place)
+        for parked in chosen:
+            parked.replaying = True
+        for session in self._sessions:
+            session.replay(name)
+        return len(chosen)
+
+    def discard_parked(self, name: str, order_id: str | None, place: Place | None) -> int:
+        """Forgets parked events for good; how many."""
+        book = self.books[name]
+        chosen = book.chosen(order_id, place)
+        for parked in chosen:
+            book.done.add(place_of(parked.event))
+            del book.parked[place_of(parked.event)]
+        return len(chosen)
+
+    def _lifted(self, floor: Position, spec: stream.Open) -> Position:
+        """The floor, behind everything that is done or parked, or does not match."""
+        book, lifted = self.books[spec.subscription], list(floor.next_seq)
+        for shard, events in enumerate(self._logs):
+            for event in events[lifted[shard] - 1 :]:
+                matches = not spec.filter or self._matches(spec.filter, event)
+                if matches and place_of(event) not in book.done | book.parked.keys():
+                    break
+                lifted[shard] += 1
+        return self.position(lifted)
 
     def batch(self, shard: int, first_seq: int, spec: stream.Open, events_max: int) -> EventBatch | None:
         """The next run of a shard under the stream's filter; none at its end."""

@@ -10,8 +10,10 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from stateset.common.v1.position_pb2 import Position
-from stateset.order.v1.order_frame_pb2 import EventBatch, Events, ServerFrame, SnapshotOrders
+from stateset.order.v1.order_frame_pb2 import EventBatch, Events, Redelivery, ServerFrame, SnapshotOrders
 from stateset.stream.v1 import stream_pb2 as stream
+
+from stateset_client.testing.settling import Book, Settling
 
 _FRAME_EVENTS_MAX: Final = 500
 
@@ -42,8 +44,14 @@ class Log(Protocol):
     def orders(self, spec: stream.Open) -> SnapshotOrders:
         """Every order of a snapshot that is still to be sent."""
 
+    def book(self, spec: stream.Open) -> Book:
+        """What is kept of the stream's subscription."""
+
     def commit(self, name: str, delivery_epoch: int, ack: stream.Ack) -> stream.AckResult:
-        """Makes an ack durable."""
+        """Makes an ack of a position durable."""
+
+    def settle(self, spec: stream.Open, delivery_epoch: int, ack: stream.Ack, settling: Settling) -> stream.AckResult:
+        """Makes an ack of single events durable."""
 
 
 class Session:
@@ -58,6 +66,7 @@ class Session:
         self._delivery_epoch = fake.open_epoch(spec)
         self._credited = credited
         self._credit = [spec.credit.events, spec.credit.bytes]
+        self._settling = Settling(fake.book(spec), spec.unacked_events_max)
         self._results: list[stream.AckResult] = []
         self._refusal: Refusal | None = None
         self._left = False
@@ -80,10 +89,23 @@ class Session:
             if frame.HasField("credit"):
                 self._credit = [self._credit[0] + frame.credit.events, self._credit[1] + frame.credit.bytes]
             elif frame.HasField("ack"):
-                self._results.append(self._fake.commit(self._spec.subscription, self._delivery_epoch, frame.ack))
+                self._results.append(self._acked(frame.ack))
             elif frame.HasField("close"):
                 return
             self.changed.set()
+
+    def replay(self, name: str) -> None:
+        """Events in the parking place of the subscription are to be sent again."""
+        if name == self._spec.subscription:
+            self._settling.replay()
+            self.changed.set()
+
+    def _acked(self, ack: stream.Ack) -> stream.AckResult:
+        if ack.items:
+            return self._fake.settle(self._spec, self._delivery_epoch, ack, self._settling)
+        if not self._settling.finish_through(ack.through.next_seq):
+            return stream.AckResult(ack_id=ack.ack_id, status=stream.ACK_STATUS_OUT_OF_ORDER)
+        return self._fake.commit(self._spec.subscription, self._delivery_epoch, ack)
 
     async def frames(self) -> AsyncIterator[ServerFrame]:
         """Opened, then whatever is due."""
@@ -95,7 +117,10 @@ class Session:
             heartbeat_interval=interval,
             shards=self._spec.shards or range(len(self.next_seq)),
         )
+        if self._spec.unacked_events_max and self._delivery_epoch > 1:
+            opened.redelivered_below.CopyFrom(self._fake.head)
         yield ServerFrame(opened=opened)
+        self._settling.replay()
         if self._spec.start.HasField("snapshot"):
             async for frame in self._snapshot():
                 yield frame
@@ -104,7 +129,8 @@ class Session:
             for frame in [] if self._fake.mute else self._due():
                 yield frame
             try:
-                async with asyncio.timeout(heartbeat_seconds):
+                again_seconds = self._settling.next_due() - time.monotonic()
+                async with asyncio.timeout(min(heartbeat_seconds, again_seconds)):
                     await self.changed.wait()
             except TimeoutError:
                 if not self._fake.mute:
@@ -129,7 +155,7 @@ class Session:
                 continue
             count = self._eventsnow(self._spec.batch_events_max or _FRAME_EVENTS_MAX)
             part = SnapshotOrders(at=found.at, orders=found.orders[:count])
-            self._credit = [self._credit[0] - len(part.orders), self._credit[1] - part.ByteSize()]
+            self._spend(len(part.orders), part.ByteSize())
             spec.start.snapshot.after_order_id = part.orders[-1].order_id
             yield ServerFrame(snapshot_orders=part)
         if not self._left:
@@ -137,6 +163,8 @@ class Session:
 
     def _due(self) -> list[ServerFrame]:
         frames = []
+        while redelivery := self._redelivery():
+            frames.append(ServerFrame(redelivery=redelivery))
         while batches := self._batches():
             frames.append(ServerFrame(events=Events(batches=batches)))
         frames += [ServerFrame(ack_result=result) for result in self._results]
@@ -145,26 +173,41 @@ class Session:
         frames.append(ServerFrame(lag=self._lag()))
         return frames
 
+    def _redelivery(self) -> Redelivery | None:
+        """What comes again, as far as credit goes."""
+        if min(self._credit) <= 0:
+            return None
+        redelivery = self._settling.redelivery(time.monotonic(), self._eventsnow(_FRAME_EVENTS_MAX))
+        if redelivery is not None:
+            self._spend(len(redelivery.deliveries), redelivery.ByteSize())
+        return redelivery
+
     def _lag(self) -> stream.Lag:
         shards = self._spec.shards or range(len(self.next_seq))
         events = sum(self._fake.head.next_seq[shard] - self.next_seq[shard] for shard in shards)
         bound = stream.LAG_BOUND_CREDIT if events else stream.LAG_BOUND_NONE
-        return stream.Lag(events=events, bound_by=bound)
+        parked, unacked = len(self._fake.book(self._spec).parked), self._settling.unfinished
+        return stream.Lag(events=events, bound_by=bound, parked=parked, unacked=unacked)
 
     def _batches(self) -> list[EventBatch]:
         """A frame's batches, as far as credit goes."""
         batches = []
         events_max = self._spec.batch_events_max or _FRAME_EVENTS_MAX
         for shard in self._spec.shards or range(len(self.next_seq)):
-            if self._credited and min(self._credit) <= 0:
+            if self._settling.full or (self._credited and min(self._credit) <= 0):
                 break
             batch = self._fake.batch(shard, self.next_seq[shard], self._spec, self._eventsnow(events_max))
             if batch is not None:
                 self.next_seq[shard] = batch.last_seq + 1
-                self._credit = [self._credit[0] - len(batch.events), self._credit[1] - batch.ByteSize()]
-                self._fake.sent_events += len(batch.events)
+                sent = [event for event in batch.events if self._settling.passes(event)]
+                batch = EventBatch(shard=shard, first_seq=batch.first_seq, last_seq=batch.last_seq, events=sent)
+                self._spend(len(sent), batch.ByteSize())
+                self._fake.sent_events += len(sent)
                 batches.append(batch)
         return batches
+
+    def _spend(self, events: int, size_bytes: int) -> None:
+        self._credit = [self._credit[0] - events, self._credit[1] - size_bytes]
 
     def _eventsnow(self, events_max: int) -> int:
         return min(events_max, self._credit[0]) if self._credited else events_max

@@ -14,7 +14,9 @@ from stateset.order.v1.order_pb2 import ORDER_VIEW_BASIC, ORDER_VIEW_UNSPECIFIED
 from stateset.stream.v1 import stream_pb2 as stream
 from stateset.sync.v1 import sync_service_pb2 as sync
 
+from stateset_client.testing.parking import Parking, ParkingRpcs
 from stateset_client.testing.session import Log, Refusal, now
+from stateset_client.testing.settling import Book
 
 _PAGE: Final = 50
 _PAGE_MAX: Final = 500
@@ -23,7 +25,7 @@ _COMMIT_SECONDS: Final = 10
 _EVERYTHING: Final = 1 << 30
 
 
-class Subscribed(Log, Protocol):
+class Subscribed(Log, Parking, Protocol):
     """A log with durable subscriptions."""
 
     floors: dict[str, Position]
@@ -37,10 +39,11 @@ class Subscribed(Log, Protocol):
         """Ends them, as superseded."""
 
 
-class UnaryRpcs:
+class UnaryRpcs(ParkingRpcs):
     """Answers as the Sync Server does, as far as a test double can: nobody but the caller has subscriptions here."""
 
     def __init__(self, fake: Subscribed) -> None:
+        super().__init__(fake)
         self._fake = fake
 
     def GetOrder(self, request: sync.GetOrderRequest) -> sync.GetOrderResponse:  # noqa: N802 - named as in the contract
@@ -116,7 +119,7 @@ class UnaryRpcs:
 
     def DeleteSubscription(self, request: sync.DeleteSubscriptionRequest) -> sync.DeleteSubscriptionResponse:  # noqa: N802 - as above
         """See the contract."""
-        for kept in (self._fake.floors, self._fake.epochs, self._fake.filters):
+        for kept in (self._fake.floors, self._fake.epochs, self._fake.filters, self._fake.books):
             kept.pop(request.name, None)
         self._fake.fence(request.name)
         return sync.DeleteSubscriptionResponse()
@@ -130,6 +133,7 @@ class UnaryRpcs:
         if to.HasField("position"):
             to.position.CopyFrom(self._filled(to.position, floor))
         fake.floors[name] = self._start(to)
+        fake.books[name] = Book(parked=fake.books[name].parked)
         fake.epochs[name] += 1
         fake.fence(name)
         return sync.SeekSubscriptionResponse(subscription=self._found(name))

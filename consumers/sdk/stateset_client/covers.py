@@ -1,0 +1,40 @@
+"""Which events were sent before the server knew that an earlier one of their order comes again or is set aside."""
+
+from dataclasses import dataclass
+from math import inf
+
+from stateset.order.v1.order_event_pb2 import OrderEvent
+
+
+@dataclass(slots=True)
+class Cover:
+    """Of one order: what was sent behind `seq` and below `end` comes again in its turn, or is parked."""
+
+    seq: int
+    end: float = inf
+
+
+class Covers:
+    """One cover an order, for as long as it may hide something."""
+
+    def __init__(self) -> None:
+        self._covers: dict[str, Cover] = {}
+
+    def begin(self, event: OrderEvent) -> Cover:
+        """The event is about to be answered with RETRY or PARK_KEY. Set the end once the answer is committed."""
+        cover = self._covers[event.order_id] = Cover(seq=event.seq)
+        return cover
+
+    def hides(self, event: OrderEvent) -> bool:
+        """Whether the event is covered; the first one that is not ends its order's cover."""
+        cover = self._covers.get(event.order_id)
+        if cover is None:
+            return False
+        if cover.seq < event.seq < cover.end:
+            return True
+        del self._covers[event.order_id]
+        return False
+
+    def clear(self) -> None:
+        """The stream is another: nothing that it sends was sent too early."""
+        self._covers.clear()

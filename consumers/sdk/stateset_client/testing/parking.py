@@ -1,0 +1,60 @@
+"""The RPCs of a fake Sync Server's parking place."""
+
+from collections import defaultdict
+from typing import Protocol
+
+from stateset.sync.v1 import sync_service_pb2 as sync
+
+from stateset_client.testing.settling import Book, Place
+
+
+class Parking(Protocol):
+    """What is kept of each subscription, and what may be done with its parked events."""
+
+    books: defaultdict[str, Book]
+
+    def replay_parked(self, name: str, order_id: str | None, place: Place | None) -> int:
+        """Has parked events sent again: one, those of an order, or all; how many."""
+
+    def discard_parked(self, name: str, order_id: str | None, place: Place | None) -> int:
+        """Forgets parked events for good; how many."""
+
+
+class ParkingRpcs:
+    """Answers as the Sync Server does, all on one page."""
+
+    def __init__(self, parking: Parking) -> None:
+        self._parking = parking
+
+    def ListParked(self, request: sync.ListParkedRequest) -> sync.ListParkedResponse:  # noqa: N802 - named as in the contract
+        """See the contract."""
+        parked = sorted(self._parking.books[request.subscription].parked.items())
+        return sync.ListParkedResponse(
+            parked=[
+                sync.ParkedEvent(
+                    event=each.event,
+                    whole_order=each.whole_order,
+                    reason=each.reason,
+                    attempts=each.attempts,
+                    replaying=each.replaying,
+                )
+                for _, each in parked
+            ]
+        )
+
+    def ReplayParked(self, request: sync.ReplayParkedRequest) -> sync.ReplayParkedResponse:  # noqa: N802 - as above
+        """See the contract."""
+        return sync.ReplayParkedResponse(events=self._parking.replay_parked(request.subscription, *_which(request)))
+
+    def DiscardParked(self, request: sync.DiscardParkedRequest) -> sync.DiscardParkedResponse:  # noqa: N802 - as above
+        """See the contract."""
+        return sync.DiscardParkedResponse(events=self._parking.discard_parked(request.subscription, *_which(request)))
+
+
+def _which(request: sync.ReplayParkedRequest | sync.DiscardParkedRequest) -> tuple[str | None, Place | None]:
+    match request.WhichOneof("which"):
+        case "event":
+            return None, (request.event.shard, request.event.seq)
+        case "order_id":
+            return request.order_id, None
+    return None, None

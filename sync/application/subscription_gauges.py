@@ -1,0 +1,106 @@
+"""Measures the open streams of durable subscriptions: for some by name, for all others together."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Final
+
+from sync.application.lag import LagMeter
+from sync.application.metrics import (
+    SUBSCRIPTION_CREDIT_EVENTS,
+    SUBSCRIPTION_LAG_EVENTS,
+    SUBSCRIPTION_PARKED_EVENTS,
+    SUBSCRIPTION_STREAMS,
+    SUBSCRIPTION_UNACKED_EVENTS,
+)
+from sync.application.stream import Stream
+from sync.domain.frames import Phase
+from sync.domain.lag import lag_of
+
+OTHER: Final = "other"
+_NAMES_MAX: Final = 50  # of subscriptions that are told apart: each is ten series
+_PERIOD_SECONDS: Final = 5.0
+_MEASURED_AT_ONCE: Final = 100  # streams, about a millisecond of the loop
+_GAUGES: Final = (
+    SUBSCRIPTION_LAG_EVENTS,
+    SUBSCRIPTION_CREDIT_EVENTS,
+    SUBSCRIPTION_UNACKED_EVENTS,
+    SUBSCRIPTION_PARKED_EVENTS,
+)
+
+
+@dataclass(slots=True)
+class _Sums:
+    lag: int = 0
+    credit: int = 0
+    unacked: int = 0
+    parked: int = 0
+    phases: Counter[Phase] = field(default_factory=Counter)
+
+
+class SubscriptionGauges:
+    """Who is open first is told apart; a name is free for the next once no stream of it is open here."""
+
+    def __init__(
+        self, streams: Callable[[], Collection[Stream]], meter: LagMeter, *, names_max: int = _NAMES_MAX
+    ) -> None:
+        """Makes them.
+
+        Args:
+            streams: The open streams.
+            meter: Knows the log's head.
+            names_max: How many subscriptions are told apart.
+        """
+        self._streams = streams
+        self._meter = meter
+        self._names_max = names_max
+        self._names: set[str] = set()
+
+    async def run(self) -> None:
+        """Measures every few seconds until it is canceled."""
+        while True:
+            await self.measure()
+            await asyncio.sleep(_PERIOD_SECONDS)
+
+    async def measure(self) -> None:
+        """Measures once, and lets others have their turn meanwhile."""
+        streams = [stream for stream in self._streams() if stream.key is not None]
+        labels = self._labels({stream.key.name for stream in streams if stream.key is not None})
+        sums: dict[str, _Sums] = {OTHER: _Sums()}
+        for number, stream in enumerate(streams):
+            if stream.key is not None:
+                self._add(stream, sums.setdefault(labels.get(stream.key.name, OTHER), _Sums()))
+            if number % _MEASURED_AT_ONCE == _MEASURED_AT_ONCE - 1:
+                await asyncio.sleep(0)
+        for label, each in sums.items():
+            _set(label, each)
+
+    def _labels(self, names: set[str]) -> dict[str, str]:
+        for gone in self._names - names:
+            _forget(gone)
+        self._names &= names
+        self._names |= set(sorted(names - self._names)[: self._names_max - len(self._names)])
+        return {name: name for name in self._names}
+
+    def _add(self, stream: Stream, sums: _Sums) -> None:
+        lag = lag_of(stream.session.standing, self._meter.horizon())
+        sums.lag += lag.events
+        sums.credit += max(0, lag.credit_left.events) if lag.credit_left is not None else 0
+        sums.unacked += lag.unacked
+        sums.parked += lag.parked
+        sums.phases[stream.session.phase] += 1
+
+
+def _set(label: str, sums: _Sums) -> None:
+    for gauge, value in zip(_GAUGES, (sums.lag, sums.credit, sums.unacked, sums.parked), strict=True):
+        gauge.labels(label).set(value)
+    for phase in Phase:
+        SUBSCRIPTION_STREAMS.labels(label, phase).set(sums.phases[phase])
+
+
+def _forget(label: str) -> None:
+    for gauge in _GAUGES:
+        gauge.remove(label)
+    for phase in Phase:
+        SUBSCRIPTION_STREAMS.remove(label, phase)

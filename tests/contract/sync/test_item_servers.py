@@ -1,0 +1,196 @@
+"""What a client that settles single events finds the same, whether the Sync Server or its fake is on the other side."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+import pytest
+from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset.sync.v1 import sync_service_pb2 as sync
+from stateset.sync.v1.sync_service_pb2_grpc import SyncServiceStub
+from stateset_client import (
+    EARLIEST,
+    AckStatus,
+    EventHandler,
+    Outcome,
+    PoisonError,
+    RetryPolicy,
+    Settled,
+    StreamLimits,
+    Subscription,
+)
+
+from tests.harness.stream_servers import SERVERS, Bed
+from tests.harness.sync_waiting import eventually, eventually_async
+
+LIMITS = StreamLimits(unacked_events_max=100)
+COMMITTED, ALREADY, OUT_OF_ORDER = AckStatus.COMMITTED, AckStatus.ALREADY, AckStatus.OUT_OF_ORDER
+
+
+class Reader:
+    """What one subscription was sent: events of the log, and those that came again with their attempt."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+        self.events: list[OrderEvent] = []
+        self.again: list[tuple[int, OrderEvent]] = []
+
+    async def read(self, events: int = 0, *, again: int = 0) -> None:
+        async with asyncio.timeout(20):
+            while len(self.events) < events or len(self.again) < again:
+                batch = await anext(self.subscription)
+                if batch.attempts:
+                    self.again += zip(batch.attempts, batch.events, strict=True)
+                else:
+                    self.events += batch.events
+
+    async def settle(self, *settled: tuple[OrderEvent, Outcome]) -> list[AckStatus]:
+        items = [Settled(event=event, outcome=outcome, reason="because") for event, outcome in settled]
+        return list((await self.subscription.settle(*items)).items)
+
+
+class Desk:
+    """A server, and those who look after the parking place of `s`."""
+
+    def __init__(self, bed: Bed, stub: Any) -> None:  # noqa: ANN401 - gRPC's stub has no type
+        self.bed = bed
+        self._stub = stub
+
+    def open(self, **spec: object) -> Subscription:
+        return Subscription(self.bed.address, "s", limits=LIMITS, **spec)  # type: ignore[arg-type]  # its own names
+
+    async def parked(self) -> list[tuple[str, int, str, bool]]:
+        reply = await self._stub.ListParked(sync.ListParkedRequest(subscription="s"))
+        return [(each.event.order_id, each.event.version, each.reason, each.whole_order) for each in reply.parked]
+
+    async def replay(self, order_id: str) -> int:
+        return int(
+            (await self._stub.ReplayParked(sync.ReplayParkedRequest(subscription="s", order_id=order_id))).events
+        )
+
+    async def discard(self, event: OrderEvent) -> int:
+        place = sync.EventPlace(shard=event.shard, seq=event.seq)
+        return int((await self._stub.DiscardParked(sync.DiscardParkedRequest(subscription="s", event=place))).events)
+
+
+@pytest.fixture(params=sorted(SERVERS))
+async def desk(request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
+    async with SERVERS[request.param]() as bed, grpc.aio.insecure_channel(bed.address) as channel:
+        yield Desk(bed, SyncServiceStub(channel))
+
+
+def versions(events: list[OrderEvent]) -> list[tuple[str, int]]:
+    return [(event.order_id, event.version) for event in events]
+
+
+async def test_what_is_finished_does_not_come_again_and_what_is_not_does(desk: Desk) -> None:
+    for number in range(6):
+        await desk.bed.record(f"o-{number}")
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await reader.read(6)
+        done = [(event, Outcome.DONE) for event in reader.events if event.order_id != "o-3"]
+        assert await reader.settle(*done) == [COMMITTED] * 5
+        assert await reader.settle(done[0]) == [ALREADY]
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await desk.bed.record("o-6")
+        await reader.read(2)
+        assert {event.order_id for event in reader.events} == {"o-3", "o-6"}
+
+
+async def test_retry_brings_an_event_again_with_its_order_behind_it(desk: Desk) -> None:
+    for order_id in ("o-1", "o-1", "o-2"):
+        await desk.bed.record(order_id)
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await reader.read(3)
+        first, second = (event for event in reader.events if event.order_id == "o-1")
+        (other,) = (event for event in reader.events if event.order_id == "o-2")
+        statuses = await reader.settle((first, Outcome.RETRY), (second, Outcome.DONE), (other, Outcome.DONE))
+        assert statuses == [COMMITTED, OUT_OF_ORDER, COMMITTED]
+        await reader.read(again=2)
+        assert [(attempt, event.version) for attempt, event in reader.again] == [(2, 1), (1, 2)]
+        assert await reader.settle(*((event, Outcome.DONE) for _, event in reader.again)) == [COMMITTED] * 2
+
+
+async def test_an_order_is_parked_followed_replayed_and_goes_on(desk: Desk) -> None:
+    await desk.bed.record("o-1")
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await reader.read(1)
+        assert await reader.settle((reader.events[0], Outcome.PARK_KEY)) == [COMMITTED]
+        await desk.bed.record("o-1")
+        await desk.bed.record("o-2")
+        await reader.read(2)
+
+        async def followed() -> bool:
+            return await desk.parked() == [("o-1", 1, "because", True), ("o-1", 2, "", True)]
+
+        await eventually_async(followed)
+        assert await desk.replay("o-1") == 2
+        await reader.read(again=2)
+        assert [(attempt, event.version) for attempt, event in reader.again] == [(2, 1), (1, 2)]
+        assert await reader.settle(*((event, Outcome.DONE) for _, event in reader.again)) == [COMMITTED] * 2
+        assert await desk.parked() == []
+        await desk.bed.record("o-1")
+        await reader.read(3)
+        assert versions(reader.events[1:]) == [("o-2", 1), ("o-1", 3)]
+
+
+async def test_one_event_is_parked_and_discarded_and_its_order_is_not_held_up(desk: Desk) -> None:
+    await desk.bed.record("o-1")
+    await desk.bed.record("o-1")
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await reader.read(2)
+        first, second = reader.events
+        assert await reader.settle((first, Outcome.PARK), (second, Outcome.DONE)) == [COMMITTED] * 2
+        assert await desk.parked() == [("o-1", 1, "because", False)]
+        assert await desk.discard(first) == 1
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await desk.bed.record("o-1")
+        await reader.read(1)
+        assert versions(reader.events) == [("o-1", 3)]
+
+
+async def test_a_start_that_is_not_stored_sends_what_was_done_again_and_not_what_is_parked(desk: Desk) -> None:
+    for order_id in ("o-1", "o-2"):
+        await desk.bed.record(order_id)
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await reader.read(2)
+        first, second = sorted(reader.events, key=lambda event: event.order_id)
+        assert await reader.settle((first, Outcome.PARK), (second, Outcome.DONE)) == [COMMITTED] * 2
+    async with desk.open(start=EARLIEST) as subscription:
+        reader = Reader(subscription)
+        await desk.bed.record("o-3")
+        await reader.read(2)
+        assert {event.order_id for event in reader.events} == {"o-2", "o-3"}
+
+
+async def test_a_handler_retries_and_parks_alike(desk: Desk) -> None:
+    handled: list[tuple[str, int]] = []
+    failures = 0
+
+    async def handle(event: OrderEvent) -> None:
+        nonlocal failures
+        if event.order_id == "o-poison":
+            raise PoisonError("never")
+        if event.order_id == "o-late" and failures < 2:
+            failures += 1
+            raise ValueError("not yet")
+        handled.append((event.order_id, event.version))
+
+    for order_id in ("o-late", "o-late", "o-poison", "o-poison", "o-1"):
+        await desk.bed.record(order_id)
+    async with desk.open() as subscription:
+        policy = RetryPolicy(delay_seconds=0.01)
+        task = asyncio.create_task(EventHandler(subscription, handle, policy=policy).run(), name="handling")
+        await eventually(lambda: len(handled) == 3)
+        task.cancel()
+        await asyncio.wait([task])
+    assert sorted(handled) == [("o-1", 1), ("o-late", 1), ("o-late", 2)]
+    assert [each[:2] for each in await desk.parked()] == [("o-poison", 1), ("o-poison", 2)]
