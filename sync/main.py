@@ -41,6 +41,7 @@ from sync.application.opening import Openings
 from sync.application.parked import ParkingPlaces
 from sync.application.ports import EventSource, Parking, ReadModel, SourceUnavailableError, Subscriptions
 from sync.application.positions import Positions
+from sync.application.proofs import Proofs
 from sync.application.queries import Queries
 from sync.application.redelivery import Redeliveries
 from sync.application.snapshots import Snapshots
@@ -180,6 +181,7 @@ async def _serving(
                     readers_max=settings.catch_up_readers_max,
                 ),
                 Redeliveries(ports.parking),
+                Proofs(ports.read_model),
             ),
             Common(fanout=Fanout(ring, pieces_to_wire), acks=acks, freshness=freshness, meter=meter),
             tasks=tasks,

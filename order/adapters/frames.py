@@ -69,6 +69,7 @@ def open_from_wire(message: stream_pb2.Open, shards: int, *, acknowledged: bool)
     require("batch_events_max", "must not be negative", holds=message.batch_events_max >= 0)
     by_event = "is not served here: subscribe to the Sync Server"
     require("unacked_events_max", by_event, holds=not message.unacked_events_max)
+    require("digest_interval", by_event, holds=not message.HasField("digest_interval"))
     require("shards", f"must be different ones of 0 to {shards - 1}", holds=_are_shards(message.shards, shards))
     if acknowledged:
         fits = len(named) <= _SUBSCRIPTION_MAX and (not named or named.isprintable())

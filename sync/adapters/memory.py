@@ -188,6 +188,17 @@ class MemoryReadModel:
         assert self._position is not None, "digest before begin"  # noqa: S101 - the caller's mistake
         return self._position, digest
 
+    async def prove(self, term: Term, shards: Collection[int]) -> tuple[Position, Digest]:
+        """See `ReadModel.prove`."""
+        digest = Digest()
+        assert self._position is not None, "prove before begin"  # noqa: S101 - the caller's mistake
+        for order in self._orders.values():
+            if shard_of(order.order_id, len(self._position.next_seq)) in shards and matches(
+                term, order_attributes(order.body)
+            ):
+                digest.add(order.order_id, order.version)
+        return self._position, digest
+
 
 class MemorySubscriptions:
     """See `ports.Subscriptions`.

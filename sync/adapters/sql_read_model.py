@@ -1,6 +1,6 @@
 """The read model in SQL: orders and position change in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 from sqlite3 import Cursor
 from typing import Any, Final
@@ -15,7 +15,7 @@ from infra.runtime.database import Database
 from infra.runtime.schema import TEXT
 from infra.runtime.sql_digest import digest_of
 from infra.runtime.sql_filter import to_sql
-from sync.adapters.sql_snapshot import read_orders
+from sync.adapters.sql_snapshot import prove_orders, read_orders
 from sync.application.ports import OrderPage
 from sync.domain.log import OrderRow
 from sync.domain.snapshot import Chunk, Wanted
@@ -125,6 +125,15 @@ class SqlReadModel:
         """See `ReadModel.digest`."""
         entries = select(_ORDERS.c.order_id, _ORDERS.c.version).where(to_sql(term, _FILTERED))
         return await self._database.read(lambda connection: (_begun(connection), digest_of(connection, entries)))
+
+    async def prove(self, term: Term, shards: Collection[int]) -> tuple[Position, Digest]:
+        """See `ReadModel.prove`."""
+
+        def work(connection: Connection) -> tuple[Position, Digest]:
+            at = _begun(connection)
+            return at, prove_orders(connection, _ORDERS, term, shards, shards_all=len(at.next_seq))
+
+        return await self._database.read(work)
 
 
 def _position(connection: Connection) -> Position | None:

@@ -1,12 +1,14 @@
 """Chunks of a snapshot in SQL: one statement, over the index of the orders' ids."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, Table, func, select
 
+from infra.kernel.digest import Digest
 from infra.kernel.filter import All, Term, fields_of, matches
 from infra.kernel.shard import shard_of
+from infra.runtime.sql_digest import digest_of
 from infra.runtime.sql_filter import to_sql
 from sync.adapters.wire import order_attributes
 from sync.domain.snapshot import Wanted
@@ -34,7 +36,19 @@ def read_orders(connection: Connection, orders: Table, wanted: Wanted) -> tuple[
         .where(sized.c.before < wanted.limits.bytes_max)
         .order_by(sized.c.order_id)
     ).all()
-    return [row.body for row in rows if _belongs(row, wanted, elsewhere)], rows[-1].order_id if rows else ""
+    belongs = _belonging(wanted.shards, wanted.shards_all, elsewhere)
+    return [row.body for row in rows if belongs(row)], rows[-1].order_id if rows else ""
+
+
+def prove_orders(
+    connection: Connection, orders: Table, term: Term, shards: Collection[int], *, shards_all: int
+) -> Digest:
+    """The digest over the orders of these shards that match. Only a filter that has to is held against the body."""
+    columns = {name: orders.c[name] for name in COLUMNS}
+    here, elsewhere = split(term, columns)
+    body = [orders.c.body] if elsewhere != All(()) else []
+    query = select(orders.c.order_id, orders.c.version, *body).where(to_sql(here, columns))
+    return digest_of(connection, query, counts=_belonging(shards, shards_all, elsewhere))
 
 
 def split(term: Term, columns: Mapping[str, ColumnElement[Any]]) -> tuple[Term, Term]:
@@ -44,7 +58,10 @@ def split(term: Term, columns: Mapping[str, ColumnElement[Any]]) -> tuple[Term, 
     return All(here), All(tuple(each for each in terms if each not in here))
 
 
-def _belongs(row: Row[str, bytes], wanted: Wanted, elsewhere: Term) -> bool:
-    if len(wanted.shards) < wanted.shards_all and shard_of(row.order_id, wanted.shards_all) not in wanted.shards:
-        return False
-    return elsewhere == All(()) or matches(elsewhere, order_attributes(row.body))
+def _belonging(shards: Collection[int], shards_all: int, elsewhere: Term) -> Callable[[Row[*tuple[Any, ...]]], bool]:
+    def belongs(row: Row[*tuple[Any, ...]]) -> bool:
+        if len(shards) < shards_all and shard_of(row.order_id, shards_all) not in shards:
+            return False
+        return elsewhere == All(()) or matches(elsewhere, order_attributes(row.body))
+
+    return belongs

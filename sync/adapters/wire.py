@@ -27,6 +27,7 @@ from sync.domain.frames import (
     Opened,
     PhaseChange,
     Progress,
+    Proof,
     SnapshotBegin,
     SnapshotEnd,
     SnapshotOrders,
@@ -276,6 +277,11 @@ def lag_to_wire(lag: Lag) -> stream_pb2.Lag:
     return message
 
 
+def _proof(frame: Proof) -> order_frame_pb2.ServerFrame:
+    digest = stream_pb2.Digest(at=position_to_wire(frame.at), count=frame.count, hash=frame.hash)
+    return order_frame_pb2.ServerFrame(digest=digest)
+
+
 def _lag(frame: Lag) -> order_frame_pb2.ServerFrame:
     return order_frame_pb2.ServerFrame(lag=lag_to_wire(frame))
 
@@ -296,4 +302,5 @@ _CONTROL: Final[Mapping[type[ControlFrame], Callable[[Any], order_frame_pb2.Serv
     SnapshotBegin: _snapshot_begin,
     SnapshotEnd: _snapshot_end,
     Lag: _lag,
+    Proof: _proof,
 }

@@ -33,6 +33,8 @@ _HEARTBEAT_SECONDS_MIN: Final = 0.5
 _HEARTBEAT_SECONDS_MAX: Final = 60.0
 _SILENCE_SECONDS_MIN: Final = 0.5
 _SILENCE_SECONDS_MAX: Final = 300.0
+_DIGEST_SECONDS_MIN: Final = 1.0
+_DIGEST_SECONDS_MAX: Final = 3_600.0
 _BATCH_EVENTS: Final = 500
 _BATCH_EVENTS_MAX: Final = 10_000  # beyond that the frame's bytes are the bound anyway
 _CHECKPOINT_EPOCH_MAX: Final = 2**62  # room for more openings than there will ever be
@@ -73,6 +75,12 @@ def open_from_wire(message: stream_pb2.Open, *, path: str, shards: int, durable:
         batch_events_max=min(message.batch_events_max or _BATCH_EVENTS, _BATCH_EVENTS_MAX),
         checkpoint_epoch=message.checkpoint_epoch,
         unacked_events_max=message.unacked_events_max,
+        digest_seconds=_digest_seconds(message, checked, f"{path}.digest_interval"),
+    )
+    checked.refuse_unless(
+        asked.digest_seconds is None or "type" not in fields_of(asked.term),
+        f"{path}.digest_interval",
+        "needs a filter that does not speak of type: versions that it leaves out are held by nobody",
     )
     checked.refuse_unless(
         not isinstance(asked.start, SnapshotStart) or "type" not in fields_of(asked.term),
@@ -272,6 +280,21 @@ def _heartbeat_seconds(message: stream_pb2.Open, checked: Checked, path: str) ->
         _HEARTBEAT_SECONDS_MIN <= seconds <= _HEARTBEAT_SECONDS_MAX,
         path,
         f"must be between {_HEARTBEAT_SECONDS_MIN} s and {_HEARTBEAT_SECONDS_MAX:.0f} s",
+    )
+    return seconds
+
+
+def _digest_seconds(message: stream_pb2.Open, checked: Checked, path: str) -> float | None:
+    if not message.HasField("digest_interval"):
+        return None
+    seconds = _seconds(message.digest_interval)
+    checked.refuse_unless(
+        _DIGEST_SECONDS_MIN <= seconds <= _DIGEST_SECONDS_MAX,
+        path,
+        f"must be between {_DIGEST_SECONDS_MIN:.0f} s and {_DIGEST_SECONDS_MAX:.0f} s",
+    )
+    checked.refuse_unless(
+        not message.unacked_events_max, path, "needs acks that name positions: events that are set aside are not held"
     )
     return seconds
 

@@ -85,6 +85,7 @@ class Openings:
             heartbeat_seconds=asked.heartbeat_seconds,
             batch_events_max=asked.batch_events_max,
             silence_seconds=asked.silence_seconds,
+            digest_seconds=asked.digest_seconds,
             stream_seconds=self._stream_seconds_max * random.uniform(0.9, 1.1),  # noqa: S311 - so that streams that came together do not go together
             earliest=_of_shards(self._earliest(), selection),
             filter=asked.filter,

@@ -115,6 +115,9 @@ class ReadModel(Protocol):
         The filter may speak of all that `page`'s may. Memory does not grow with the number of orders.
         """
 
+    async def prove(self, term: Term, shards: Collection[int]) -> tuple[Position, Digest]:
+        """As `digest`, over the orders of these shards that a stream of this filter brings; see `chunk` for filters."""
+
 
 class Subscriptions(Protocol):
     """Durable floors. Every call is one transaction; what it answers is durable on return.

@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from infra.kernel.digest import Digest
+from infra.kernel.position import Position
 from sync.application.acks import Acks
 from sync.application.beats import Beats
 from sync.application.freshness import Freshness
@@ -53,6 +55,7 @@ class Stream:
         self._news = asyncio.Event()
         self._hunger = asyncio.Event()
         self._eaten = asyncio.Event()
+        self._doubt = asyncio.Event()
         self._beats = beats
         self._alarm = 0.0  # when it rings next; 0 if it does not
         self._error: Exception | None = None
@@ -152,6 +155,20 @@ class Stream:
         self.session.take_orders(chunk)
         self._news.set()
 
+    async def wants_proof(self) -> None:
+        """Waits until the stream wants to be proved."""
+        while not self.session.proving.wanted:
+            self._doubt.clear()
+            await self._doubt.wait()
+
+    def prove(self, taken: tuple[Position, Digest] | None) -> None:
+        """Gives the stream the proof that it wanted; none if it could not be taken."""
+        if taken is None:
+            self.session.proving.take(None, self._now())
+        else:
+            self.session.prove(*taken, self._now())
+        self._news.set()
+
     async def hungry(self) -> tuple[int, ...]:
         """Waits until the stream can take something that the ring no longer holds; says of which shards."""
         while True:
@@ -188,6 +205,8 @@ class Stream:
         self._news.set()
 
     def _signal(self) -> None:
+        if self.session.proving.wanted:
+            self._doubt.set()
         if not self.session.fed:
             self._eaten.set()
             if self.session.needs() or self.session.wants_orders():

@@ -13,6 +13,7 @@ from typing import Any
 from sync.application.beats import Beats
 from sync.application.catch_up import CatchUp
 from sync.application.opening import Openings
+from sync.application.proofs import Proofs
 from sync.application.redelivery import Redeliveries
 from sync.application.stream import Common, Stream
 from sync.domain.errors import FencedError, TooManyStreamsError
@@ -22,10 +23,11 @@ from sync.domain.subscription import SubscriptionKey
 
 @dataclass(frozen=True, slots=True)
 class Helpers:
-    """What brings a stream the events that the ring does not have."""
+    """What brings a stream the events that the ring does not have, and proofs."""
 
     catch_up: CatchUp
     redeliveries: Redeliveries
+    proofs: Proofs
 
 
 class Streams:
@@ -121,6 +123,8 @@ class Streams:
         helpers = [self._start(stream, self._helpers.catch_up.serve(stream), "stream-catch-up")]
         if requests is not None:
             helpers.append(self._start(stream, stream.read_requests(requests), "stream-requests"))
+        if stream.session.proving.promised:
+            helpers.append(self._start(stream, self._helpers.proofs.serve(stream), "stream-proofs"))
         if stream.session.deliveries is not None:
             helpers.append(self._start(stream, self._helpers.redeliveries.serve(stream), "stream-redeliveries"))
         return helpers

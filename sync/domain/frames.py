@@ -77,6 +77,7 @@ class Open:
         silence_seconds: The caller's longest silence; none if it may be silent for ever.
         checkpoint_epoch: Delivery epoch of the caller's own checkpoint; 0 if it has none.
         unacked_events_max: Most events that are sent and not finished; 0 where acks name positions only.
+        digest_seconds: How often a proof is wanted; none for never.
     """
 
     subscription: str
@@ -90,6 +91,7 @@ class Open:
     silence_seconds: float | None = None
     checkpoint_epoch: int = 0
     unacked_events_max: int = 0
+    digest_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +201,15 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """Count and hash over the versions that a reader holds of matching orders, by the events below `at`."""
+
+    at: Position
+    count: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """The server is alive."""
 
@@ -221,4 +232,6 @@ class Closed:
     position: Position | None
 
 
-ControlFrame = Opened | Progress | PhaseChange | AckResult | Heartbeat | GoAway | SnapshotBegin | SnapshotEnd | Lag
+ControlFrame = (
+    Opened | Progress | PhaseChange | AckResult | Heartbeat | GoAway | SnapshotBegin | SnapshotEnd | Lag | Proof
+)

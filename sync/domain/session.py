@@ -10,6 +10,7 @@ from dataclasses import replace
 from math import inf
 from typing import Final
 
+from infra.kernel.digest import Digest
 from infra.kernel.position import Position
 from sync.domain.account import Account
 from sync.domain.acking import Acking
@@ -28,6 +29,7 @@ from sync.domain.frames import (
     Phase,
     PhaseChange,
     Progress,
+    Proof,
     SnapshotBegin,
     SnapshotEnd,
     SnapshotOrders,
@@ -35,6 +37,7 @@ from sync.domain.frames import (
 from sync.domain.lag import Standing
 from sync.domain.log import Batch
 from sync.domain.outcome import Verdict
+from sync.domain.proving import Proving
 from sync.domain.pulse import Pulse
 from sync.domain.ring import Limits, Segment
 from sync.domain.snapshot import Chunk, Snapshot, Wanted
@@ -52,6 +55,7 @@ class Session:
 
     Attributes:
         acking: Its acks.
+        proving: Its proofs.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Session:
         self._closing = self._draining = self._ended = self._silent = False
         self._now = now
         self._pulse = Pulse(terms, now)
+        self.proving = Proving(terms.digest_seconds, now)
         self._outbox: deque[ControlFrame] = deque((terms.opened, PhaseChange(phase=self._phase)))
         self.acking = Acking(terms, self.deliveries, self._outbox.append)
         if self._snapshot is not None:
@@ -86,7 +91,8 @@ class Session:
     def due(self) -> float:
         """When it has something to say by itself."""
         again = inf if self._account is None or self._leaving else self._account.deliveries.next_due(self._now)
-        return min(again, self._pulse.due(leaving=self._draining))
+        proof_due = self.proving.due(live=self._phase is Phase.LIVE)
+        return min(again, proof_due, self._pulse.due(leaving=self._draining))
 
     def hear(self, now: float) -> None:
         """The caller has said something."""
@@ -155,6 +161,12 @@ class Session:
         if self._allowance.exhausted(self._now) or (self._account is not None and self._account.stalled):
             return ()
         return self.missing()
+
+    def prove(self, at: Position, digest: Digest, now: float) -> None:
+        """Gives the stream the proof that it wanted, taken at a place of its own."""
+        read = zip(at.next_seq, self._next_seqs, strict=True)
+        place = self._terms.position(tuple(seq if here else 0 for seq, here in read))
+        self.proving.take(Proof(at=place, count=digest.count, hash=digest.hash), now)
 
     @property
     def in_snapshot(self) -> bool:
@@ -246,7 +258,8 @@ class Session:
             return None
         if self._snapshot is not None:
             return self._next_orders(self._snapshot)
-        return self._next_redelivery() or self._next_events() or self._stand(as_of_us)
+        proof = self.proving.reached(self.position, now)
+        return proof or self._next_redelivery() or self._next_events() or self._stand(as_of_us)
 
     @property
     def _leaving(self) -> bool:
@@ -336,7 +349,9 @@ class Session:
                 self._enter(Phase.BEHIND)
         else:
             self._unread_offers = 0
-            if self._phase is not Phase.LIVE:
+            if self._phase is Phase.LIVE:
+                self.proving.ask(self._now)
+            else:
                 self._enter(Phase.LIVE)
                 self._tell(self._progress(as_of_us))
         return self._outbox.popleft() if self._outbox else None

@@ -24,6 +24,7 @@ class Terms:
         snapshot_after: Orders behind this one come before the events; none if no orders do.
         tracking: Whether and how account is kept of single events.
         redelivered_below: By shard, below where an earlier stream may have been; none if there was no such stream.
+        digest_seconds: How often the stream is proved; none for never.
     """
 
     log_epoch: str
@@ -41,6 +42,7 @@ class Terms:
     snapshot_after: str | None = None
     tracking: Tracking | None = None
     redelivered_below: tuple[int, ...] | None = None
+    digest_seconds: float | None = None
 
     def position(self, next_seqs: tuple[int, ...]) -> Position:
         """A place of the stream."""

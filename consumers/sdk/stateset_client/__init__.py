@@ -54,6 +54,7 @@ from stateset_client.snapshot import SnapshotPart
 from stateset_client.snapshot_fold import SnapshotFold, SnapshotStore
 from stateset_client.subscription import EARLIEST, LATEST, SNAPSHOT, STORED, EventStream, Subscription
 from stateset_client.sync_client import SyncClient
+from stateset_client.verifier import Verifier
 
 __all__ = [
     "EARLIEST",
@@ -124,6 +125,7 @@ __all__ = [
     "TooLateToBustError",
     "TooLateToCancelError",
     "UnavailableError",
+    "Verifier",
     "VersionGapError",
     "Violation",
 ]

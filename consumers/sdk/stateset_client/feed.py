@@ -253,6 +253,9 @@ class Feed:
     def _on_lag(self, lag: stream.Lag, _size_bytes: int) -> None:
         self.lag = lag
 
+    def _on_digest(self, digest: stream.Digest, _size_bytes: int) -> None:
+        self.inbox.note_digest(digest)
+
     def _on_sign_of_life(self, _frame: object, _size_bytes: int) -> None:
         self._backoff.reset()
 
@@ -273,6 +276,7 @@ _RECEIVERS: Final[Mapping[str, Callable[[Feed, Any, int], None]]] = {
     "phase_change": Feed._on_sign_of_life,  # noqa: SLF001 - as above
     "closed": Feed._on_closed,  # noqa: SLF001 - as above
     "lag": Feed._on_lag,  # noqa: SLF001 - as above
+    "digest": Feed._on_digest,  # noqa: SLF001 - as above
     "snapshot_begin": Feed._on_snapshot_begin,  # noqa: SLF001 - as above
     "snapshot_orders": Feed._on_snapshot_orders,  # noqa: SLF001 - as above
     "snapshot_end": Feed._on_snapshot_end,  # noqa: SLF001 - as above

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stateset.stream.v1.stream_pb2 import Digest
+
 from stateset_client.batch import Batch, Progress
 from stateset_client.errors import StateSetError
 from stateset_client.snapshot import SnapshotPart
@@ -12,12 +14,13 @@ from stateset_client.snapshot import SnapshotPart
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrivals:
-    """What was taken at once. `progress` speaks of what was taken up to and with these batches."""
+    """What was taken at once. `progress` and `digest` speak of what was taken up to and with these batches."""
 
     batches: Sequence[Batch]
     progress: Progress | None
     events: int
     size_bytes: int
+    digest: Digest | None = None
 
 
 class Inbox:
@@ -27,6 +30,8 @@ class Inbox:
         self._batches: deque[tuple[Batch, int]] = deque()
         self._parts: deque[tuple[SnapshotPart, int]] = deque()
         self._progress: Progress | None = None
+        self._digest: Digest | None = None
+        self._before_digest = 0  # batches that are still to be taken before it
         self._error: StateSetError | None = None
         self._changed = asyncio.Event()
 
@@ -43,6 +48,11 @@ class Inbox:
     def note(self, progress: Progress) -> None:
         """Keeps the latest progress; it is handed out when every batch before it has been taken."""
         self._progress = progress
+        self._changed.set()
+
+    def note_digest(self, digest: Digest) -> None:
+        """Keeps the latest digest; it is handed out when every batch before it has been taken."""
+        self._digest, self._before_digest = digest, len(self._batches)
         self._changed.set()
 
     def fail(self, error: StateSetError) -> None:
@@ -68,7 +78,7 @@ class Inbox:
         Raises:
             StateSetError: Nothing is left, and nothing more will come.
         """
-        while not self._batches and self._progress is None:
+        while not self._batches and self._progress is None and self._digest is None:
             await self._change()
         return self._taken(events_max, batches_max)
 
@@ -91,4 +101,13 @@ class Inbox:
         progress = None
         if not self._batches:
             progress, self._progress = self._progress, None
-        return Arrivals(batches=batches, progress=progress, events=events, size_bytes=size_bytes)
+        return Arrivals(
+            batches=batches, progress=progress, events=events, size_bytes=size_bytes, digest=self._reached(len(batches))
+        )
+
+    def _reached(self, taken: int) -> Digest | None:
+        self._before_digest -= taken
+        if self._digest is None or self._before_digest > 0:
+            return None
+        digest, self._digest = self._digest, None
+        return digest

@@ -12,6 +12,7 @@ from stateset.stream.v1.stream_pb2 import (
     START_POINT_EARLIEST,
     START_POINT_LATEST,
     START_POINT_STORED,
+    Digest,
     Lag,
     Open,
     SnapshotStart,
@@ -51,6 +52,11 @@ class EventStream:
         filter: AIP-160, see the contract's `Open.filter`.
         limits: See `StreamLimits`; here the credit bounds what waits in this process.
         source: Which service to read from: `SYNC` or `ORDER_LOG`.
+        digest_seconds: How often the Sync Server sends a digest of what the reader should hold, for a `Verifier`.
+
+    Attributes:
+        progress: The latest progress, once what it speaks of was taken.
+        digest: The latest digest, once what it speaks of was taken.
     """
 
     _two_way = False
@@ -65,8 +71,10 @@ class EventStream:
         filter: str = "",  # noqa: A002 - the contract's word
         limits: StreamLimits | None = None,
         source: Source = SYNC,
+        digest_seconds: float | None = None,
     ) -> None:
         self.progress: Progress | None = None
+        self.digest: Digest | None = None
         self._address = address
         self._limits = limits or StreamLimits()
         self._source = source
@@ -76,6 +84,7 @@ class EventStream:
             filter=filter,
             heartbeat_interval=_duration(self._limits.heartbeat_seconds),
             batch_events_max=self._limits.batch_events_max,
+            digest_interval=None if digest_seconds is None else _duration(digest_seconds),
         )
         self._taken = (0, 0)
         self._feed: Feed | None = None
@@ -131,7 +140,7 @@ class EventStream:
     async def take(self, *, events_max: int) -> Arrivals:
         """What has arrived, as soon as there is something; what was taken before is done with now.
 
-        Without batches there is progress. A batch is never split: the first one may exceed `events_max`.
+        Without batches there is progress, or a digest. A batch is never split: the first one may exceed `events_max`.
 
         Raises:
             StateSetError: The stream has ended for good, and everything that came before has been taken.
@@ -145,6 +154,7 @@ class EventStream:
         arrivals = await feed.inbox.take(events_max, batches_max)
         self._taken = (arrivals.events, arrivals.size_bytes)
         self.progress = arrivals.progress or self.progress
+        self.digest = arrivals.digest or self.digest
         return arrivals
 
     def _connect(self, spec: Open) -> Link:
@@ -173,6 +183,7 @@ class Subscription(EventStream):
         filter: AIP-160.
         limits: How much is sent ahead.
         source: Which service to read from.
+        digest_seconds: As in `EventStream`.
         checkpoint_epoch: Delivery epoch of the checkpoint that your start comes from; the stream's is above it, even at
             a server that knows nothing of the subscription.
         keeps_place: Where events are settled one by one: you keep your place yourself, so that after a break the stream
@@ -191,10 +202,19 @@ class Subscription(EventStream):
         filter: str = "",  # noqa: A002 - the contract's word
         limits: StreamLimits | None = None,
         source: Source = SYNC,
+        digest_seconds: float | None = None,
         checkpoint_epoch: int = 0,
         keeps_place: bool = False,
     ) -> None:
-        super().__init__(address, start=start, shards=shards, filter=filter, limits=limits, source=source)
+        super().__init__(
+            address,
+            start=start,
+            shards=shards,
+            filter=filter,
+            limits=limits,
+            source=source,
+            digest_seconds=digest_seconds,
+        )
         self._spec.subscription = name
         self._spec.checkpoint_epoch = checkpoint_epoch
         self._spec.silence_max.CopyFrom(_duration(SILENCES_MAX * self._limits.heartbeat_seconds))

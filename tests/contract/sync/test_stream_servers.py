@@ -5,7 +5,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 from stateset.stream.v1.stream_pb2 import SnapshotStart, Start
-from stateset_client import SNAPSHOT, EventStream, LogEpochChangedError, SnapshotPart, StreamLimits, Subscription
+from stateset_client import (
+    SNAPSHOT,
+    EventStream,
+    LogEpochChangedError,
+    SnapshotPart,
+    StreamLimits,
+    Subscription,
+    Verifier,
+)
 
 from tests.harness.stream_servers import SERVERS, Bed
 
@@ -93,3 +101,18 @@ async def test_a_snapshot_of_another_log_is_refused(bed: Bed) -> None:
     async with EventStream(bed.address, start=Start(snapshot=SnapshotStart(at=at, after_order_id="o"))) as stream:
         with pytest.raises(LogEpochChangedError):
             await parts_of(stream)
+
+
+@pytest.mark.parametrize("two_way", [True, False])
+async def test_a_digest_comes_behind_what_it_speaks_of_and_the_reader_agrees(bed: Bed, *, two_way: bool) -> None:
+    await record(bed, 10)
+    await bed.record("o-09", customer_id="c-1")
+    text, verifier = "customer_id = c-1", Verifier()
+    make = Subscription(bed.address, "s", filter=text, limits=SMALL, digest_seconds=1) if two_way else None
+    async with make or EventStream(bed.address, filter=text, limits=SMALL, digest_seconds=1) as stream:
+        while stream.digest is None:
+            async with asyncio.timeout(20):
+                for batch in (await stream.take(events_max=3)).batches:
+                    verifier.add_events(batch.events)
+    assert stream.digest.count == 5
+    assert verifier.agrees(stream.digest) is True

@@ -13,6 +13,7 @@ from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_frame_pb2 import EventBatch, Events, Redelivery, ServerFrame, SnapshotOrders
 from stateset.stream.v1 import stream_pb2 as stream
 
+from stateset_client.testing.digests import digest_of
 from stateset_client.testing.settling import Book, Settling
 
 _FRAME_EVENTS_MAX: Final = 500
@@ -170,8 +171,17 @@ class Session:
         frames += [ServerFrame(ack_result=result) for result in self._results]
         self._results.clear()
         frames.append(ServerFrame(progress=stream.Progress(at=self._fake.position(self.next_seq), as_of=now())))
-        frames.append(ServerFrame(lag=self._lag()))
+        lag = self._lag()
+        frames.append(ServerFrame(lag=lag))
+        if self._spec.HasField("digest_interval") and not lag.events:
+            frames.append(ServerFrame(digest=self._digest()))
         return frames
+
+    def _digest(self) -> stream.Digest:
+        """What the reader should hold now; a double does not wait for the interval."""
+        held = self._fake.orders(stream.Open(shards=self._spec.shards, filter=self._spec.filter))
+        count, total = digest_of(held.orders)
+        return stream.Digest(at=self._fake.position(self.next_seq), count=count, hash=total)
 
     def _redelivery(self) -> Redelivery | None:
         """What comes again, as far as credit goes."""

@@ -3,7 +3,6 @@
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator
-from hashlib import blake2b
 from typing import Final, Protocol
 
 import grpc
@@ -14,13 +13,13 @@ from stateset.order.v1.order_pb2 import ORDER_VIEW_BASIC, ORDER_VIEW_UNSPECIFIED
 from stateset.stream.v1 import stream_pb2 as stream
 from stateset.sync.v1 import sync_service_pb2 as sync
 
+from stateset_client.testing.digests import digest_of
 from stateset_client.testing.parking import Parking, ParkingRpcs
 from stateset_client.testing.session import Log, Refusal, now
 from stateset_client.testing.settling import Book
 
 _PAGE: Final = 50
 _PAGE_MAX: Final = 500
-_DIGEST_BYTES: Final = 16
 _COMMIT_SECONDS: Final = 10
 _EVERYTHING: Final = 1 << 30
 
@@ -68,13 +67,8 @@ class UnaryRpcs(ParkingRpcs):
     def GetDigest(self, request: sync.GetDigestRequest) -> sync.GetDigestResponse:  # noqa: N802 - as above
         """See the contract."""
         freshness = self._reached(request)
-        hashes = [
-            blake2b(f"{order.order_id}\0{order.version}".encode(), digest_size=_DIGEST_BYTES).digest()
-            for order in self._orders(request.filter)
-        ]
-        total = sum(int.from_bytes(each, "big") for each in hashes) % (1 << 8 * _DIGEST_BYTES)
-        digest = Digest(count=len(hashes), hash=total.to_bytes(_DIGEST_BYTES, "big"))
-        return sync.GetDigestResponse(digest=digest, freshness=freshness)
+        count, total = digest_of(self._orders(request.filter))
+        return sync.GetDigestResponse(digest=Digest(count=count, hash=total), freshness=freshness)
 
     def ResolvePosition(self, request: sync.ResolvePositionRequest) -> sync.ResolvePositionResponse:  # noqa: N802 - as above
         """See the contract. There is no Kafka."""
