@@ -13,7 +13,8 @@ from infra.runtime.database import DatabaseUnavailableError
 from order.adapters.wire_order import order_from_wire
 from order.adapters.wire_records import history_from_bytes, history_to_bytes
 from order.application.ports import Head, Needs, Outcome, StoredReply, View, Writes
-from order.domain.records import Record, RecordKey
+from order.domain.commands import PlaceOrder
+from order.domain.records import Record, RecordKey, own_record
 
 _to_json: Final = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one for every command
 
@@ -54,16 +55,26 @@ def rows_of(writes: Writes) -> Rows:
         orders=[
             (
                 *(order.order_id, order.customer_id, order.store_id, order.currency_code, order.state, order.version),
-                *(body, order.place_time_us, order.due_time_us),
+                *(body, order.place_time_us, order.due_time_us, _own_content(order.order_id, writes)),
             )
             for order, body in writes.orders.values()
         ],
         events=writes.events,
-        records=[_record_row(key, record, writes) for key, record in writes.records.items()],
+        records=[
+            _record_row(key, record, writes)
+            for key, record in writes.records.items()
+            if key[1] != PlaceOrder.record_kind
+        ],
         personal_before=[(order_id,) for order_id in writes.personal],
         personal=[(order_id, body) for order_id, body in writes.personal.items() if body],
         heads=[(shard, head.next_seq, head.record_time_us) for shard, head in writes.heads.items()],
     )
+
+
+def _own_content(order_id: str, writes: Writes) -> str:
+    """Of a new order's own record; nothing for an order that has its row already, which keeps what is there."""
+    record = writes.records.get(own_record(order_id))
+    return "" if record is None else record.content
 
 
 def _record_row(key: RecordKey, record: Record, writes: Writes) -> tuple[Any, ...]:
@@ -76,6 +87,11 @@ def _record_row(key: RecordKey, record: Record, writes: Writes) -> tuple[Any, ..
 
 def _record(kind: str, content: str, body: bytes | None) -> Record:
     return Record(content, history_from_bytes(kind, body) if body else None)
+
+
+def _add_order(view: View, order_id: str, body: bytes, content: str) -> None:
+    view.orders[order_id] = order_from_wire(body)
+    view.records[own_record(order_id)] = Record(content)
 
 
 def shards_of(needs: Needs, shards: int) -> list[int]:
@@ -106,8 +122,8 @@ class SqliteGroup:
             ):
                 view.replies[request] = stored_reply(*row)
         for order_id in needs.orders:
-            for (body,) in cursor.execute("SELECT body FROM orders WHERE order_id = ?", (order_id,)):
-                view.orders[order_id] = order_from_wire(body)
+            for body, content in cursor.execute("SELECT body, content FROM orders WHERE order_id = ?", (order_id,)):
+                _add_order(view, order_id, body, content)
         for key in needs.records:
             for row in cursor.execute(
                 "SELECT kind, content, body FROM order_records WHERE order_id = ? AND kind = ? AND record_id = ?", key
@@ -134,8 +150,8 @@ _SQLITE_WRITES: Final = (
     """,
     """
     INSERT INTO orders
-        (order_id, customer_id, store_id, currency_code, state, version, body, place_time_us, due_time_us)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (order_id) DO UPDATE
+        (order_id, customer_id, store_id, currency_code, state, version, body, place_time_us, due_time_us, content)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (order_id) DO UPDATE
     SET state = excluded.state, version = excluded.version, body = excluded.body, due_time_us = excluded.due_time_us
     """,
     """
@@ -168,7 +184,7 @@ class PostgresGroup:
             if kind == "reply":
                 view.replies[key[0], key[1]] = stored_reply(text, fields, outcome, body)
             elif kind == "order":
-                view.orders[key[0]] = order_from_wire(body)
+                _add_order(view, key[0], body, text)
             else:
                 view.records[key[0], key[1], key[2]] = _record(key[1], text, body)
         return view
@@ -181,7 +197,7 @@ class PostgresGroup:
             raise DatabaseUnavailableError("a request id was taken by another process at this moment")
 
 
-_WIDTHS: Final = (7, 9, 7, 5, 1, 2, 3)  # columns of each of `Rows`
+_WIDTHS: Final = (7, 10, 7, 5, 1, 2, 3)  # columns of each of `Rows`
 _LOCK_HEADS: Final = (
     "SELECT shard, next_seq, record_time_us FROM shard_heads WHERE shard = ANY($1::int[]) ORDER BY shard FOR UPDATE"
 )
@@ -189,7 +205,7 @@ _READ: Final = """
     SELECT 'reply', principal, request_id, '', method, fields, outcome, reply
     FROM idempotency JOIN unnest($1::text[], $2::text[]) AS needed (p, r) ON principal = p AND request_id = r
     UNION ALL
-    SELECT 'order', order_id, '', '', '', '', 0, body FROM orders WHERE order_id = ANY($3::text[])
+    SELECT 'order', order_id, '', '', content, '', 0, body FROM orders WHERE order_id = ANY($3::text[])
     UNION ALL
     SELECT 'record', order_id, kind, record_id, content, '', 0, body
     FROM order_records JOIN unnest($4::text[], $5::text[], $6::text[]) AS needed (o, k, r)
@@ -202,28 +218,28 @@ _WRITE: Final = """
         ON CONFLICT DO NOTHING RETURNING 1
     ), changed_orders AS (
         INSERT INTO orders
-            (order_id, customer_id, store_id, currency_code, state, version, body, place_time_us, due_time_us)
+            (order_id, customer_id, store_id, currency_code, state, version, body, place_time_us, due_time_us, content)
         SELECT * FROM unnest(
             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bytea[], $15::bigint[],
-            $16::bigint[]
+            $16::bigint[], $17::text[]
         )
         ON CONFLICT (order_id) DO UPDATE
         SET state = excluded.state, version = excluded.version, body = excluded.body, due_time_us = excluded.due_time_us
     ), events AS (
         INSERT INTO order_events (shard, seq, group_index, group_size, record_time_us, order_id, body)
         SELECT * FROM
-            unnest($17::int[], $18::bigint[], $19::int[], $20::int[], $21::bigint[], $22::text[], $23::bytea[])
+            unnest($18::int[], $19::bigint[], $20::int[], $21::int[], $22::bigint[], $23::text[], $24::bytea[])
     ), records AS (
         INSERT INTO order_records (order_id, kind, record_id, content, body)
-        SELECT * FROM unnest($24::text[], $25::text[], $26::text[], $27::text[], $28::bytea[])
+        SELECT * FROM unnest($25::text[], $26::text[], $27::text[], $28::text[], $29::bytea[])
         ON CONFLICT (order_id, kind, record_id) DO UPDATE SET body = excluded.body
     ), personal_before AS (
-        DELETE FROM order_personal WHERE order_id = ANY($29::text[])
+        DELETE FROM order_personal WHERE order_id = ANY($30::text[])
     ), personal AS (
-        INSERT INTO order_personal (order_id, body) SELECT * FROM unnest($30::text[], $31::bytea[])
+        INSERT INTO order_personal (order_id, body) SELECT * FROM unnest($31::text[], $32::bytea[])
     ), heads AS (
         UPDATE shard_heads SET next_seq = moved.next_seq, record_time_us = moved.record_time_us
-        FROM unnest($32::int[], $33::bigint[], $34::bigint[]) AS moved (shard, next_seq, record_time_us)
+        FROM unnest($33::int[], $34::bigint[], $35::bigint[]) AS moved (shard, next_seq, record_time_us)
         WHERE shard_heads.shard = moved.shard
     )
     SELECT count(*) FROM replies

@@ -34,7 +34,9 @@ ORDERS: Final = Table(
     Column("due_time_us", BigInteger),
     Column("body", LargeBinary, nullable=False),
     Column("place_time_us", BigInteger, nullable=False),
+    Column("content", TEXT, nullable=False),
 )
+"""`content` is that of the order's own record, which has no row of its own."""
 FILTERED: Final = {
     "order_id": ORDERS.c.order_id,
     "customer_id": ORDERS.c.customer_id,

@@ -80,7 +80,7 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a group of commands has to see before it is decided."""
+    """What a group of commands has to see before it is decided; with an order, its own record."""
 
     requests: frozenset[RequestKey]
     orders: frozenset[str]
