@@ -1,6 +1,5 @@
 """What a group of commands reads and writes, in each database's own way. This is the hot path: no ORM, no Core."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from sqlite3 import Cursor
 from typing import Any, Final, NamedTuple, Protocol
@@ -15,8 +14,6 @@ from order.adapters.wire_records import history_from_bytes, history_to_bytes
 from order.application.ports import Head, Needs, Outcome, StoredReply, View, Writes
 from order.domain.commands import PlaceOrder
 from order.domain.records import Record, RecordKey, own_record
-
-_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one for every command
 
 
 class Group(Protocol):
@@ -49,7 +46,7 @@ def rows_of(writes: Writes) -> Rows:
     """The rows that the writes make."""
     return Rows(
         replies=[
-            (*key, reply.method, _fields_to_text(reply.fields), int(reply.outcome), reply.reply, writes.time_us)
+            (*key, reply.method, reply.content, int(reply.outcome), reply.reply, writes.time_us)
             for key, reply in sorted(writes.replies.items())
         ],
         orders=[
@@ -99,14 +96,9 @@ def shards_of(needs: Needs, shards: int) -> list[int]:
     return sorted({shard_of(order_id, shards) for order_id in needs.orders})
 
 
-def stored_reply(method: str, fields: str, outcome: int, reply: bytes) -> StoredReply:
+def stored_reply(method: str, content: bytes, outcome: int, reply: bytes) -> StoredReply:
     """The reply in a row."""
-    hashes = {name: bytes.fromhex(value) for name, value in json.loads(fields).items()}
-    return StoredReply(method=method, fields=hashes, outcome=Outcome(outcome), reply=reply)
-
-
-def _fields_to_text(fields: Mapping[str, bytes]) -> str:
-    return _to_json({name: value.hex() for name, value in fields.items()})
+    return StoredReply(method=method, content=content, outcome=Outcome(outcome), reply=reply)
 
 
 class SqliteGroup:
@@ -118,7 +110,8 @@ class SqliteGroup:
         view = View(replies={}, orders={}, records={}, heads={})
         for request in needs.requests:
             for row in cursor.execute(
-                "SELECT method, fields, outcome, reply FROM idempotency WHERE principal = ? AND request_id = ?", request
+                "SELECT method, content, outcome, reply FROM idempotency WHERE principal = ? AND request_id = ?",
+                request,
             ):
                 view.replies[request] = stored_reply(*row)
         for order_id in needs.orders:
@@ -145,7 +138,7 @@ class SqliteGroup:
 
 _SQLITE_WRITES: Final = (
     """
-    INSERT INTO idempotency (principal, request_id, method, fields, outcome, reply, time_us)
+    INSERT INTO idempotency (principal, request_id, method, content, outcome, reply, time_us)
     VALUES (?, ?, ?, ?, ?, ?, ?)
     """,
     """
@@ -178,11 +171,11 @@ class PostgresGroup:
         for shard, next_seq, time_us in await_only(fetch(_LOCK_HEADS, shards)):
             view.heads[shard] = Head(next_seq=next_seq, record_time_us=time_us)
         requests, records = _columns(list(needs.requests), 2), _columns(list(needs.records), 3)
-        for kind, *key, text, fields, outcome, body in await_only(
+        for kind, *key, text, content, outcome, body in await_only(
             fetch(_READ, *requests, list(needs.orders), *records)
         ):
             if kind == "reply":
-                view.replies[key[0], key[1]] = stored_reply(text, fields, outcome, body)
+                view.replies[key[0], key[1]] = stored_reply(text, content, outcome, body)
             elif kind == "order":
                 _add_order(view, key[0], body, text)
             else:
@@ -202,19 +195,19 @@ _LOCK_HEADS: Final = (
     "SELECT shard, next_seq, record_time_us FROM shard_heads WHERE shard = ANY($1::int[]) ORDER BY shard FOR UPDATE"
 )
 _READ: Final = """
-    SELECT 'reply', principal, request_id, '', method, fields, outcome, reply
+    SELECT 'reply', principal, request_id, '', method, content, outcome, reply
     FROM idempotency JOIN unnest($1::text[], $2::text[]) AS needed (p, r) ON principal = p AND request_id = r
     UNION ALL
-    SELECT 'order', order_id, '', '', content, '', 0, body FROM orders WHERE order_id = ANY($3::text[])
+    SELECT 'order', order_id, '', '', content, ''::bytea, 0, body FROM orders WHERE order_id = ANY($3::text[])
     UNION ALL
-    SELECT 'record', order_id, kind, record_id, content, '', 0, body
+    SELECT 'record', order_id, kind, record_id, content, ''::bytea, 0, body
     FROM order_records JOIN unnest($4::text[], $5::text[], $6::text[]) AS needed (o, k, r)
       ON order_id = o AND kind = k AND record_id = r
 """
 _WRITE: Final = """
     WITH replies AS (
-        INSERT INTO idempotency (principal, request_id, method, fields, outcome, reply, time_us)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::bytea[], $7::bigint[])
+        INSERT INTO idempotency (principal, request_id, method, content, outcome, reply, time_us)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::int[], $6::bytea[], $7::bigint[])
         ON CONFLICT DO NOTHING RETURNING 1
     ), changed_orders AS (
         INSERT INTO orders

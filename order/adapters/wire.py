@@ -10,6 +10,7 @@ from infra.kernel.shard import shard_of
 from infra.runtime.grpc.status import refusal_of, to_status
 from infra.runtime.grpc.wire import embedded, set_timestamp
 from order.adapters.grpc_status import DOMAIN, ERRORS, STORED_CODES
+from order.adapters.requests import differing_fields
 from order.adapters.wire_changes import change_to_wire
 from order.adapters.wire_order import STATE_TO_WIRE, order_to_wire
 from order.application.ports import CausedEvent, Submission
@@ -83,6 +84,10 @@ class WireCodec:
         rest.position.log_epoch = self._log_epoch
         rest.position.next_seq.extend(positions)
         return embedded(order_service_pb2.PlaceOrderResponse.ORDER_FIELD_NUMBER, order_bytes) + rest.SerializeToString()
+
+    def differing_fields(self, method: str, first: bytes, again: bytes) -> list[str]:
+        """See `Codec.differing_fields`."""
+        return differing_fields(method, first, again)
 
     def encode_refusal(self, error: OrderError) -> bytes | None:
         """See `Codec.encode_refusal`: the status as it goes over the wire."""

@@ -76,7 +76,7 @@ class Group:
         key = (submission.principal, submission.request_id)
         stored = view.replies.get(key)
         if stored is not None:
-            return _replay(submission, stored)
+            return _replay(submission, stored, self._codec)
         outcome = Outcome.COMMITTED
         try:
             body = self._carry_out(submission, view)
@@ -87,7 +87,7 @@ class Group:
                 return error
             outcome, body = Outcome.REFUSED, refusal
         if not submission.validate_only:
-            answered = StoredReply(outcome=outcome, method=submission.method, fields=submission.fields, reply=body)
+            answered = StoredReply(outcome=outcome, method=submission.method, content=submission.content, reply=body)
             view.replies[key] = self.writes.replies[key] = answered
         return Reply(body, refused=outcome is Outcome.REFUSED)
 
@@ -165,17 +165,14 @@ class Group:
         self.writes.records |= records
 
 
-def _replay(submission: Submission, stored: StoredReply) -> Reply | OrderError:
+def _replay(submission: Submission, stored: StoredReply, codec: Codec) -> Reply | OrderError:
     """The first answer again, if the request is the same again."""
     if stored.outcome is Outcome.NOT_EXECUTED:
         return RequestFencedError(submission.request_id)
     if submission.method != stored.method:
         return RequestIdReusedError(submission.request_id, ["method"])
-    differing = sorted(
-        name
-        for name in submission.fields.keys() | stored.fields.keys()
-        if submission.fields.get(name) != stored.fields.get(name)
-    )
-    if differing:
-        return RequestIdReusedError(submission.request_id, differing)
+    if stored.content and submission.content != stored.content:
+        differing = codec.differing_fields(submission.method, stored.content, submission.content)
+        if differing:
+            return RequestIdReusedError(submission.request_id, differing)
     return Reply(stored.reply, refused=stored.outcome is Outcome.REFUSED, replayed=True)

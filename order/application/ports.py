@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from infra.kernel.digest import Digest
@@ -21,7 +20,7 @@ class Submission(NamedTuple):
 
     Attributes:
         method: Name of the RPC; part of what a repeat must say again.
-        fields: Per field of the request, a hash of its content.
+        content: What a repeat must say again, encoded.
         etag: The command is refused unless the order has this one; empty for no guard.
         occur_time_us: Business time; None for the record time.
         personal: Encoded personal data to keep beside the order; empty for none.
@@ -32,7 +31,7 @@ class Submission(NamedTuple):
     command: Command
     principal: str
     request_id: str
-    fields: Mapping[str, bytes]
+    content: bytes
     deadline: float
     size_bytes: int = 0
     etag: str = ""
@@ -61,13 +60,13 @@ class StoredReply(NamedTuple):
     """What a request id was answered with.
 
     Attributes:
-        fields: As in the submission.
+        content: As in the submission; empty if it was not kept.
         reply: Encoded: the reply of a command that was committed, the refusal of one that was refused; else empty.
     """
 
     outcome: Outcome
     method: str = ""
-    fields: Mapping[str, bytes] = MappingProxyType({})
+    content: bytes = b""
     reply: bytes = b""
 
 
@@ -259,6 +258,9 @@ class Codec(Protocol):
 
     def encode_reply(self, order_bytes: bytes, order_id: str, caused: Sequence[CausedEvent], next_seq: int) -> bytes:
         """The reply to a command: the order, the events and the position after them."""
+
+    def differing_fields(self, method: str, first: bytes, again: bytes) -> list[str]:
+        """Names of the fields in which a repeat's content differs from the first one's; none if they say the same."""
 
     def encode_refusal(self, error: OrderError) -> bytes | None:
         """The refusal, if the same command would always meet it again; else None."""

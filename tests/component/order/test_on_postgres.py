@@ -109,7 +109,7 @@ async def test_a_locked_row_holds_up_its_own_command_alone(url: str, ours: Proce
     commands = [submission(place(1, order_id=each)) for each in ids]
     commands[2] = submission(place(1, order_id=ids[2]), request_id=KEY[1])
     async with stranger(url) as somebody:
-        await somebody.execute("INSERT INTO idempotency VALUES ($1, $2, 'PlaceOrder', '{}', 0, 'reply', 1)", *KEY)
+        await somebody.execute("INSERT INTO idempotency VALUES ($1, $2, 'PlaceOrder', 0, 'reply', 1, '')", *KEY)
         told = await asyncio.gather(*map(ours.writer.submit, commands), return_exceptions=True)
     assert [isinstance(each, Reply) for each in told] == [True, True, False, True]
     assert isinstance(told[2], StoreUnavailableError)
@@ -119,7 +119,7 @@ async def test_a_locked_row_holds_up_its_own_command_alone(url: str, ours: Proce
 async def test_a_fence_waits_for_a_transaction_in_flight(url: str, ours: Process) -> None:
     async with stranger(url) as somebody:
         await somebody.execute(
-            "INSERT INTO idempotency VALUES ($1, $2, 'PlaceOrder', '{}', 0, 'reply', 1)", KEY[0], KEY[1]
+            "INSERT INTO idempotency VALUES ($1, $2, 'PlaceOrder', 0, 'reply', 1, '')", KEY[0], KEY[1]
         )
         fence = asyncio.create_task(ours.log.fence(KEY, 2))
 
