@@ -49,7 +49,7 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
         "lines",
         _TOO_LARGE,
     )
-    lines = tuple(_new_line(line, currency, checks.item("lines", index)) for index, line in enumerate(request.lines))
+    lines = tuple([_new_line(line, currency, item) for line, item in checks.each("lines", request.lines)])
     checks.unique("lines", [line.line_id for line in lines])
     expected = request.expected_total if request.HasField("expected_total") else None
     if expected is not None:
@@ -98,7 +98,7 @@ def _amend(request: order_service_pb2.AmendOrderRequest, order_id: str, checks: 
     return AmendOrder(
         order_id=order_id,
         paths=(*named, *checks.personal_paths("personal", request.personal)),
-        lines=tuple(_line_amendment(line, checks.item("lines", index)) for index, line in enumerate(request.lines)),
+        lines=tuple(_line_amendment(line, item) for line, item in checks.each("lines", request.lines)),
         expire_time_us=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
 

@@ -12,7 +12,7 @@ from infra.runtime.database import DatabaseUnavailableError
 from order.adapters.wire_order import order_from_wire
 from order.adapters.wire_records import history_from_bytes, history_to_bytes
 from order.application.ports import Head, Needs, Outcome, StoredReply, View, Writes
-from order.domain.commands import PlaceOrder
+from order.domain.commands import OWN_RECORD_KIND
 from order.domain.records import Record, RecordKey, own_record
 
 
@@ -58,9 +58,7 @@ def rows_of(writes: Writes) -> Rows:
         ],
         events=writes.events,
         records=[
-            _record_row(key, record, writes)
-            for key, record in writes.records.items()
-            if key[1] != PlaceOrder.record_kind
+            _record_row(key, record, writes) for key, record in writes.records.items() if key[1] != OWN_RECORD_KIND
         ],
         personal_before=[(order_id,) for order_id in writes.personal],
         personal=[(order_id, body) for order_id, body in writes.personal.items() if body],

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ async def orders_in(log: SqlLog) -> int:
 
 async def test_a_value_that_the_database_refuses_spoils_its_own_command_alone(ours: Process) -> None:
     commands = [place(1, order_id=f"o-{number}") for number in range(5)]
-    commands[2] = replace(commands[2], store_id="s\0")
+    commands[2] = commands[2]._replace(store_id="s\0")
     told = await asyncio.gather(*(ours.writer.submit(submission(each)) for each in commands), return_exceptions=True)
     assert [isinstance(each, Reply) for each in told] == [True, True, False, True, True]
     assert await orders_in(ours.log) == 4
