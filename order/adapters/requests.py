@@ -36,14 +36,15 @@ def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: AN
     if checks.found:
         raise InvalidRequestError(checks.found)
     personal = request.personal.SerializeToString() if isinstance(command, (PlaceOrder, AmendOrder)) else b""
+    content = _content(request, personal)
     return Submission(
         method=method,
         command=command,
         principal=call.principal,
         request_id=request.request_id,
-        content=_content(request, personal),
+        content=content,
         deadline=call.deadline,
-        size_bytes=request.ByteSize(),
+        size_bytes=len(content),
         etag="" if isinstance(command, PlaceOrder) else request.etag,
         validate_only=request.validate_only,
         reason=request.reason,
