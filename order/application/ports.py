@@ -14,6 +14,9 @@ from order.domain.errors import OrderError, StoreUnavailableError
 from order.domain.order import Order
 from order.domain.records import Record, RecordKey
 
+RequestKey = tuple[str, str]
+"""A principal and its request id."""
+
 
 class Submission(NamedTuple):
     """One command as it came in, with all that its events will say about its origin.
@@ -43,9 +46,10 @@ class Submission(NamedTuple):
     traceparent: str = ""
     personal: bytes = b""
 
-
-RequestKey = tuple[str, str]
-"""A principal and its request id."""
+    @property
+    def key(self) -> RequestKey:
+        """What its answer is kept under."""
+        return self.principal, self.request_id
 
 
 class Outcome(IntEnum):
