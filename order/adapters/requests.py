@@ -35,7 +35,8 @@ def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: AN
     occur_time_us = checks.time("occur_time", request.occur_time) if request.HasField("occur_time") else None
     if checks.found:
         raise InvalidRequestError(checks.found)
-    personal = request.personal.SerializeToString() if isinstance(command, (PlaceOrder, AmendOrder)) else b""
+    given = isinstance(command, (PlaceOrder, AmendOrder)) and request.HasField("personal")
+    personal = request.personal.SerializeToString() if given else b""
     content = _content(request, personal)
     return Submission(
         method=method,

@@ -10,7 +10,7 @@ OWN_RECORD_KIND: Final = "order"
 
 
 class NewLine(NamedTuple):
-    """A line of an order to place; its price in billionths of the currency's main unit."""
+    """A line of an order to place, as `Line` begins; its price in billionths of the currency's main unit."""
 
     line_id: str
     product_id: str
