@@ -90,6 +90,14 @@ async def test_a_value_that_the_database_refuses_spoils_its_own_command_alone(ou
     assert await orders_in(ours.log) == 4
 
 
+async def test_a_connection_that_is_cut_between_two_groups_holds_up_nobody(url: str, ours: Process) -> None:
+    await ours.writer.submit(submission(place(1, order_id="o-1")))
+    async with stranger(url) as somebody:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stateset_order'"
+        assert await somebody.fetch(cut)
+    assert not (await ours.writer.submit(submission(place(1, order_id="o-2")))).refused
+
+
 async def test_a_locked_shard_holds_up_its_own_commands_alone(url: str, ours: Process) -> None:
     ids = [f"o-{number}" for number in range(6)]
     locked = shard_of(ids[0], SHARDS)
