@@ -23,8 +23,9 @@ _MINOR_DIGITS: Final = (
 )
 
 
-# Of a minor unit, by the currency's digits.
-_UNIT_NANOS: Final[tuple[int, ...]] = tuple(NANOS // 10**digits for digits in range(5))
+_CENT_NANOS: Final = NANOS // 100
+# Of a minor unit, where it is no hundredth.
+_UNIT_NANOS: Final[dict[str, int]] = {currency: NANOS // 10**digits for currency, digits in _MINOR_DIGITS.items()}
 
 
 def is_currency(code: str) -> bool:
@@ -39,6 +40,6 @@ def minor_digits(currency_code: str) -> int:
 
 def amount(quantity: int, price_nanos: int, currency_code: str) -> int:
     """What `quantity` units cost, in minor units: quantity × price, rounded half-even once."""
-    unit = _UNIT_NANOS[minor_digits(currency_code)]
+    unit = _UNIT_NANOS.get(currency_code, _CENT_NANOS)
     whole, rest = divmod(quantity * price_nanos, unit)
-    return whole + (2 * rest > unit or (2 * rest == unit and whole % 2 == 1))
+    return whole if rest == 0 else whole + (2 * rest > unit or (2 * rest == unit and whole % 2 == 1))

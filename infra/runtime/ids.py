@@ -1,6 +1,9 @@
 """Identifiers that sort by time."""
 
-import secrets
+import os
+from typing import Final
+
+_VARIANTS: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # 0b10, then two random bits
 
 
 def uuid7(now_us: int) -> str:
@@ -8,9 +11,6 @@ def uuid7(now_us: int) -> str:
 
     Source: RFC 9562 §5.7.
     """
-    random = secrets.randbits(74)
-    value = (
-        (now_us // 1000 & (1 << 48) - 1) << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (1 << 62) - 1
-    )
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    time = f"{now_us // 1000:012x}"
+    random = os.urandom(10).hex()
+    return f"{time[:8]}-{time[8:]}-7{random[:3]}-{_VARIANTS[random[3]]}{random[4:7]}-{random[7:19]}"

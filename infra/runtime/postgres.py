@@ -1,8 +1,8 @@
 """PostgreSQL: one URL for every service, a schema for each, any number of processes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zlib import crc32
@@ -11,7 +11,7 @@ from asyncpg import exceptions as asyncpg_errors
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from infra.runtime import schema
 from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError
@@ -50,10 +50,11 @@ class PostgresDatabase:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._turn = asyncio.Lock()
+        self._kept: AsyncConnection | None = None
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """See `Database.read`."""
-        return await _to_its_end(_transact(self._engine, work, isolation="repeatable_read", readonly=True))
+        return await _to_its_end(self._read(work))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """See `Database.write`."""
@@ -62,9 +63,28 @@ class PostgresDatabase:
     async def scrub(self) -> None:
         """See `Database.scrub`: VACUUM, the archived log and the backups are for those who run the server."""
 
+    async def aclose(self) -> None:
+        """Gives back the connection that is kept, once nothing runs any more."""
+        if self._kept is not None:
+            await self._kept.close()
+
+    async def _read(self, work: Callable[[Connection], T]) -> T:
+        with _told_as_ours():
+            async with self._engine.connect() as connection:
+                return await _transact(connection, work, isolation="repeatable_read", readonly=True)
+
     async def _write(self, work: Callable[[Connection], T]) -> T:
+        """On a connection that is kept from one write to the next: fetching one is a third of a small transaction."""
         async with self._turn:
-            return await _transact(self._engine, work, isolation="read_committed", readonly=False)
+            with _told_as_ours():
+                connection, self._kept = self._kept or await self._engine.connect(), None
+                try:
+                    result = await _transact(connection, work, isolation="read_committed", readonly=False)
+                except BaseException:
+                    await connection.close()
+                    raise
+                self._kept = connection
+                return result
 
 
 async def _to_its_end(transaction: Coroutine[Any, Any, T]) -> T:
@@ -72,16 +92,22 @@ async def _to_its_end(transaction: Coroutine[Any, Any, T]) -> T:
     return await asyncio.shield(asyncio.create_task(transaction, name="sql"))
 
 
-async def _transact(engine: AsyncEngine, work: Callable[[Connection], T], *, isolation: str, readonly: bool) -> T:
+async def _transact(
+    connection: AsyncConnection, work: Callable[[Connection], T], *, isolation: str, readonly: bool
+) -> T:
     try:
-        async with engine.connect() as connection:
-            try:
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                async with driver.transaction(isolation=isolation, readonly=readonly):
-                    return await connection.run_sync(work)
-            except LOST:
-                await connection.invalidate()
-                raise
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        async with driver.transaction(isolation=isolation, readonly=readonly):
+            return await connection.run_sync(work)
+    except LOST:
+        await connection.invalidate()
+        raise
+
+
+@contextmanager
+def _told_as_ours() -> Iterator[None]:
+    try:
+        yield
     except (*LOST, DBAPIError, PoolTimeoutError) as error:
         if _is_passing(error):
             kind = DatabaseLockedError if _state(error) == _LOCKED else DatabaseUnavailableError
@@ -131,7 +157,8 @@ async def open_postgres(url: URL, *, service: str, migrations: Path) -> AsyncIte
             await _reach(engine, name, migrations)
         except (*LOST, DBAPIError) as error:
             raise StartupError(f"cannot use {shown} ({error}): start it, or name another with --database") from error
-        yield PostgresDatabase(engine)
+        async with aclosing(PostgresDatabase(engine)) as database:
+            yield database
     finally:
         await engine.dispose()
 

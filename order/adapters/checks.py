@@ -1,8 +1,8 @@
 """What a field of a request may hold."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -13,6 +13,8 @@ from infra.kernel.money import AMOUNT_MAX, amount
 from infra.runtime.grpc.status import Violation
 from infra.runtime.grpc.wire import timestamp_from_wire
 from order.domain.commands import Amount, LineQuantity
+
+T = TypeVar("T")
 
 LINES_MAX: Final = 500
 _ID_MAX: Final = 64
@@ -40,9 +42,11 @@ class Checks:
     items: str = ""
     index: int = 0
 
-    def item(self, items: str, index: int) -> "Checks":
-        """The checks of one item of a repeated field; what they find is found here."""
-        return Checks(self.found, items, index)
+    def each(self, path: str, items: Iterable[T]) -> Iterator[tuple[T, "Checks"]]:
+        """The items of a repeated field, each with its checks until the next one; what they find is found here."""
+        checks = Checks(self.found, path)
+        for checks.index, item in enumerate(items):
+            yield item, checks
 
     def refuse(self, path: str, description: str) -> None:
         """Notes a violation; an empty path is the item itself."""
@@ -80,8 +84,8 @@ class Checks:
         """Line ids that are named once."""
         if len(set(ids)) == len(ids):
             return
-        for index, each in enumerate(ids):
-            self.item(path, index).require(each not in ids[:index], "line_id", "must be named once")
+        for line_id, item in self.each(path, ids):
+            item.require(line_id not in ids[: item.index], "line_id", "must be named once")
 
     def time(self, path: str, value: Timestamp) -> int:
         """A time, in microseconds since 1970."""
@@ -110,8 +114,7 @@ class Checks:
     def lines(self, path: str, lines: Sequence[order_pb2.LineQuantity | order_pb2.FillLine]) -> None:
         """At least one line, each once, with its units."""
         self.require(0 < len(lines) <= LINES_MAX, path, f"must be 1 to {LINES_MAX} lines")
-        for index, line in enumerate(lines):
-            item = self.item(path, index)
+        for line, item in self.each(path, lines):
             item.identifier("line_id", line.line_id)
             item.quantity("quantity", line.quantity)
         self.unique(path, [line.line_id for line in lines])

@@ -66,6 +66,7 @@ class _Intake:
         self._taken = 0
         self._under_way: deque[_Begun] = deque()
         self._reply = order_service_pb2.IngestOrdersResponse()
+        self._reached: Sequence[int] = ()
         self._details_bytes = 0
 
     async def take(self, orders: Sequence[order_service_pb2.PlaceOrderRequest]) -> None:
@@ -90,6 +91,8 @@ class _Intake:
         """The reply, once every order has its answer."""
         while self._under_way:
             await self._tell_next()
+        if self._reached:
+            self._reply.position.next_seq.extend(self._reached)
         return self._reply
 
     def _begin(self, order: order_service_pb2.PlaceOrderRequest) -> "asyncio.Future[Reply] | Exception":
@@ -113,15 +116,16 @@ class _Intake:
                 answer.cancel()
 
     def _placed(self, begun: _Begun, reply: Reply, result: order_service_pb2.IngestOrderResult) -> None:
-        placed = order_service_pb2.PlaceOrderResponse.FromString(reply.body)
-        result.placed.order_id = placed.order.order_id
-        result.placed.version = placed.order.version
-        result.placed.state = placed.order.state
-        result.placed.replayed = reply.replayed
+        answer = order_service_pb2.PlaceOrderResponse.FromString(reply.body)
+        order, placed = answer.order, result.placed
+        placed.order_id = order.order_id
+        placed.version = order.version
+        placed.state = order.state
+        placed.replayed = reply.replayed
         if not begun.request.validate_only:
-            reached = self._reply.position.next_seq or [0] * len(placed.position.next_seq)
-            self._reply.position.log_epoch = placed.position.log_epoch
-            self._reply.position.next_seq[:] = map(max, reached, placed.position.next_seq)
+            next_seq = answer.position.next_seq
+            self._reply.position.log_epoch = answer.position.log_epoch
+            self._reached = [*map(max, self._reached, next_seq)] if self._reached else list(next_seq)
 
     def _told(self, error: Exception) -> status_pb2.Status:
         status = status_of(error, _METHOD, DOMAIN, _FORESEEN)

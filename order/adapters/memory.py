@@ -11,7 +11,7 @@ from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
 from order.application.ports import Head, LoggedEvent, Needs, Outcome, Reader, RequestKey, StoredReply, View, Writes
 from order.application.read_ports import OrderKey, StoredOrder
 from order.domain.order import Order
-from order.domain.records import History, Record, RecordKey
+from order.domain.records import History, Record, RecordKey, own_record
 
 
 class MemoryLog:
@@ -35,11 +35,12 @@ class MemoryLog:
     async def commit(self, needs: Needs, decide: Callable[[View], Writes]) -> None:
         """See `Log.commit`."""
         shards = {shard_of(order_id, self.shards) for order_id in needs.orders}
+        records = needs.records | {own_record(order_id) for order_id in needs.orders}
         writes = decide(
             View(
                 replies={key: self._replies[key] for key in needs.requests & self._replies.keys()},
                 orders={order_id: self._orders[order_id][0] for order_id in needs.orders & self._orders.keys()},
-                records={key: self._records[key] for key in needs.records & self._records.keys()},
+                records={key: self._records[key] for key in records & self._records.keys()},
                 heads={shard: self._heads[shard] for shard in shards},
             )
         )

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from stateset.order.v1 import order_service_pb2
 
@@ -36,14 +35,17 @@ def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: AN
     occur_time_us = checks.time("occur_time", request.occur_time) if request.HasField("occur_time") else None
     if checks.found:
         raise InvalidRequestError(checks.found)
+    given = isinstance(command, (PlaceOrder, AmendOrder)) and request.HasField("personal")
+    personal = request.personal.SerializeToString() if given else b""
+    content = _content(request, personal)
     return Submission(
         method=method,
         command=command,
         principal=call.principal,
         request_id=request.request_id,
-        fields=_fingerprint(request),
+        content=content,
         deadline=call.deadline,
-        size_bytes=request.ByteSize(),
+        size_bytes=len(content),
         etag="" if isinstance(command, PlaceOrder) else request.etag,
         validate_only=request.validate_only,
         reason=request.reason,
@@ -51,7 +53,7 @@ def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: AN
         correlation_id=request.correlation_id,
         causation_id=request.causation_id,
         traceparent=call.traceparent,
-        personal=request.personal.SerializeToString() if isinstance(command, PlaceOrder | AmendOrder) else b"",
+        personal=personal,
     )
 
 
@@ -73,20 +75,32 @@ def _derived_id(principal: str, request_id: str) -> str:
     return blake2b(f"{principal}\0{request_id}".encode(), digest_size=16).hexdigest()
 
 
-def _fingerprint(request: Message) -> dict[str, bytes]:
+def _content(request: Any, personal: bytes) -> bytes:  # noqa: ANN401 - any command's request
+    """What a repeat must say again; of personal data a hash, which no erasure has to find."""
+    if personal:
+        hashed = type(request)()
+        hashed.CopyFrom(request)
+        hashed.personal.Clear()
+        hashed.personal.recipient_name = blake2b(personal, digest_size=8).hexdigest()
+        request = hashed
+    encoded: bytes = request.SerializeToString(deterministic=True)
+    return encoded
+
+
+def differing_fields(method: str, first: bytes, again: bytes) -> list[str]:
+    """Names of the fields in which two contents of the method's requests differ."""
+    request = _REQUESTS[method]
+    one, other = (_fields(request.FromString(content)) for content in (first, again))
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def _fields(request: Message) -> dict[str, Any]:
     return {
-        name: blake2b(_content(descriptor, value), digest_size=8).digest()
+        descriptor.name: value
         for descriptor, value in request.ListFields()
-        if (name := descriptor.name) not in ("request_id", "validate_only")
+        if descriptor.name not in ("request_id", "validate_only")
     }
 
 
-def _content(descriptor: FieldDescriptor, value: Any) -> bytes:  # noqa: ANN401 - of any field
-    if isinstance(value, str) or descriptor.message_type is None:  # most are text, which is quickly seen
-        return repr(value).encode()
-    messages = value if descriptor.is_repeated else (value,)
-    encoded = [each.SerializeToString(deterministic=True) for each in messages]
-    return b"".join(len(each).to_bytes(4, "big") + each for each in encoded)
-
-
 _COMMANDS: Final[Mapping[type[Any], Callable[[Any, str, Checks], Command]]] = {**ORDER_COMMANDS, **GOODS_COMMANDS}
+_REQUESTS: Final[Mapping[str, type[Message]]] = {kind.__name__.removesuffix("Request"): kind for kind in _COMMANDS}

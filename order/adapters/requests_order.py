@@ -43,13 +43,14 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
     checks.identifier("customer_id", request.customer_id)
     if request.store_id:
         checks.identifier("store_id", request.store_id)
-    checks.require(0 < len(request.lines) <= LINES_MAX, "lines", _LINES)
+    asked = request.lines
+    checks.require(0 < len(asked) <= LINES_MAX, "lines", _LINES)
     checks.require(
-        request.ByteSize() + _ORDER_GROWTH_BYTES + _LINE_GROWTH_BYTES * len(request.lines) <= ORDER_BYTES_MAX,
+        request.ByteSize() + _ORDER_GROWTH_BYTES + _LINE_GROWTH_BYTES * len(asked) <= ORDER_BYTES_MAX,
         "lines",
         _TOO_LARGE,
     )
-    lines = tuple(_new_line(line, currency, checks.item("lines", index)) for index, line in enumerate(request.lines))
+    lines = tuple([_new_line(line, currency, item) for line, item in checks.each("lines", asked)])
     checks.unique("lines", [line.line_id for line in lines])
     expected = request.expected_total if request.HasField("expected_total") else None
     if expected is not None:
@@ -63,7 +64,9 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
         currency_code=currency,
         lines=lines,
         expected_total=None if expected is None else expected.minor_units,
-        personal_paths=tuple(checks.personal_paths("personal", request.personal)),
+        personal_paths=tuple(
+            checks.personal_paths("personal", request.personal) if request.HasField("personal") else ()
+        ),
         expire_time_us=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
         market_id=checks.identifier("market_id", request.market_id) if request.market_id else "",
     )
@@ -98,7 +101,7 @@ def _amend(request: order_service_pb2.AmendOrderRequest, order_id: str, checks: 
     return AmendOrder(
         order_id=order_id,
         paths=(*named, *checks.personal_paths("personal", request.personal)),
-        lines=tuple(_line_amendment(line, checks.item("lines", index)) for index, line in enumerate(request.lines)),
+        lines=tuple(_line_amendment(line, item) for line, item in checks.each("lines", request.lines)),
         expire_time_us=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
 

@@ -1,6 +1,5 @@
 """What a group of commands reads and writes, in each database's own way. This is the hot path: no ORM, no Core."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from sqlite3 import Cursor
 from typing import Any, Final, NamedTuple, Protocol
@@ -13,9 +12,8 @@ from infra.runtime.database import DatabaseUnavailableError
 from order.adapters.wire_order import order_from_wire
 from order.adapters.wire_records import history_from_bytes, history_to_bytes
 from order.application.ports import Head, Needs, Outcome, StoredReply, View, Writes
-from order.domain.records import Record, RecordKey
-
-_to_json: Final = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` would make one for every command
+from order.domain.commands import OWN_RECORD_KIND
+from order.domain.records import Record, RecordKey, own_record
 
 
 class Group(Protocol):
@@ -48,22 +46,30 @@ def rows_of(writes: Writes) -> Rows:
     """The rows that the writes make."""
     return Rows(
         replies=[
-            (*key, reply.method, _fields_to_text(reply.fields), int(reply.outcome), reply.reply, writes.time_us)
+            (*key, reply.method, reply.content, int(reply.outcome), reply.reply, writes.time_us)
             for key, reply in sorted(writes.replies.items())
         ],
         orders=[
             (
                 *(order.order_id, order.customer_id, order.store_id, order.currency_code, order.state, order.version),
-                *(body, order.place_time_us, order.due_time_us),
+                *(body, order.place_time_us, order.due_time_us, _own_content(order.order_id, writes)),
             )
             for order, body in writes.orders.values()
         ],
         events=writes.events,
-        records=[_record_row(key, record, writes) for key, record in writes.records.items()],
+        records=[
+            _record_row(key, record, writes) for key, record in writes.records.items() if key[1] != OWN_RECORD_KIND
+        ],
         personal_before=[(order_id,) for order_id in writes.personal],
         personal=[(order_id, body) for order_id, body in writes.personal.items() if body],
         heads=[(shard, head.next_seq, head.record_time_us) for shard, head in writes.heads.items()],
     )
+
+
+def _own_content(order_id: str, writes: Writes) -> str:
+    """Of a new order's own record; nothing for an order that has its row already, which keeps what is there."""
+    record = writes.records.get(own_record(order_id))
+    return "" if record is None else record.content
 
 
 def _record_row(key: RecordKey, record: Record, writes: Writes) -> tuple[Any, ...]:
@@ -78,19 +84,19 @@ def _record(kind: str, content: str, body: bytes | None) -> Record:
     return Record(content, history_from_bytes(kind, body) if body else None)
 
 
+def _add_order(view: View, order_id: str, body: bytes, content: str) -> None:
+    view.orders[order_id] = order_from_wire(body)
+    view.records[own_record(order_id)] = Record(content)
+
+
 def shards_of(needs: Needs, shards: int) -> list[int]:
     """The shards whose heads a group needs, in the sequence in which everybody locks them."""
     return sorted({shard_of(order_id, shards) for order_id in needs.orders})
 
 
-def stored_reply(method: str, fields: str, outcome: int, reply: bytes) -> StoredReply:
+def stored_reply(method: str, content: bytes, outcome: int, reply: bytes) -> StoredReply:
     """The reply in a row."""
-    hashes = {name: bytes.fromhex(value) for name, value in json.loads(fields).items()}
-    return StoredReply(method=method, fields=hashes, outcome=Outcome(outcome), reply=reply)
-
-
-def _fields_to_text(fields: Mapping[str, bytes]) -> str:
-    return _to_json({name: value.hex() for name, value in fields.items()})
+    return StoredReply(method=method, content=content, outcome=Outcome(outcome), reply=reply)
 
 
 class SqliteGroup:
@@ -102,12 +108,13 @@ class SqliteGroup:
         view = View(replies={}, orders={}, records={}, heads={})
         for request in needs.requests:
             for row in cursor.execute(
-                "SELECT method, fields, outcome, reply FROM idempotency WHERE principal = ? AND request_id = ?", request
+                "SELECT method, content, outcome, reply FROM idempotency WHERE principal = ? AND request_id = ?",
+                request,
             ):
                 view.replies[request] = stored_reply(*row)
         for order_id in needs.orders:
-            for (body,) in cursor.execute("SELECT body FROM orders WHERE order_id = ?", (order_id,)):
-                view.orders[order_id] = order_from_wire(body)
+            for body, content in cursor.execute("SELECT body, content FROM orders WHERE order_id = ?", (order_id,)):
+                _add_order(view, order_id, body, content)
         for key in needs.records:
             for row in cursor.execute(
                 "SELECT kind, content, body FROM order_records WHERE order_id = ? AND kind = ? AND record_id = ?", key
@@ -129,13 +136,13 @@ class SqliteGroup:
 
 _SQLITE_WRITES: Final = (
     """
-    INSERT INTO idempotency (principal, request_id, method, fields, outcome, reply, time_us)
+    INSERT INTO idempotency (principal, request_id, method, content, outcome, reply, time_us)
     VALUES (?, ?, ?, ?, ?, ?, ?)
     """,
     """
     INSERT INTO orders
-        (order_id, customer_id, store_id, currency_code, state, version, body, place_time_us, due_time_us)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (order_id) DO UPDATE
+        (order_id, customer_id, store_id, currency_code, state, version, body, place_time_us, due_time_us, content)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (order_id) DO UPDATE
     SET state = excluded.state, version = excluded.version, body = excluded.body, due_time_us = excluded.due_time_us
     """,
     """
@@ -162,13 +169,13 @@ class PostgresGroup:
         for shard, next_seq, time_us in await_only(fetch(_LOCK_HEADS, shards)):
             view.heads[shard] = Head(next_seq=next_seq, record_time_us=time_us)
         requests, records = _columns(list(needs.requests), 2), _columns(list(needs.records), 3)
-        for kind, *key, text, fields, outcome, body in await_only(
+        for kind, *key, text, content, outcome, body in await_only(
             fetch(_READ, *requests, list(needs.orders), *records)
         ):
             if kind == "reply":
-                view.replies[key[0], key[1]] = stored_reply(text, fields, outcome, body)
+                view.replies[key[0], key[1]] = stored_reply(text, content, outcome, body)
             elif kind == "order":
-                view.orders[key[0]] = order_from_wire(body)
+                _add_order(view, key[0], body, text)
             else:
                 view.records[key[0], key[1], key[2]] = _record(key[1], text, body)
         return view
@@ -181,49 +188,49 @@ class PostgresGroup:
             raise DatabaseUnavailableError("a request id was taken by another process at this moment")
 
 
-_WIDTHS: Final = (7, 9, 7, 5, 1, 2, 3)  # columns of each of `Rows`
+_WIDTHS: Final = (7, 10, 7, 5, 1, 2, 3)  # columns of each of `Rows`
 _LOCK_HEADS: Final = (
     "SELECT shard, next_seq, record_time_us FROM shard_heads WHERE shard = ANY($1::int[]) ORDER BY shard FOR UPDATE"
 )
 _READ: Final = """
-    SELECT 'reply', principal, request_id, '', method, fields, outcome, reply
+    SELECT 'reply', principal, request_id, '', method, content, outcome, reply
     FROM idempotency JOIN unnest($1::text[], $2::text[]) AS needed (p, r) ON principal = p AND request_id = r
     UNION ALL
-    SELECT 'order', order_id, '', '', '', '', 0, body FROM orders WHERE order_id = ANY($3::text[])
+    SELECT 'order', order_id, '', '', content, ''::bytea, 0, body FROM orders WHERE order_id = ANY($3::text[])
     UNION ALL
-    SELECT 'record', order_id, kind, record_id, content, '', 0, body
+    SELECT 'record', order_id, kind, record_id, content, ''::bytea, 0, body
     FROM order_records JOIN unnest($4::text[], $5::text[], $6::text[]) AS needed (o, k, r)
       ON order_id = o AND kind = k AND record_id = r
 """
 _WRITE: Final = """
     WITH replies AS (
-        INSERT INTO idempotency (principal, request_id, method, fields, outcome, reply, time_us)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::bytea[], $7::bigint[])
+        INSERT INTO idempotency (principal, request_id, method, content, outcome, reply, time_us)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::int[], $6::bytea[], $7::bigint[])
         ON CONFLICT DO NOTHING RETURNING 1
     ), changed_orders AS (
         INSERT INTO orders
-            (order_id, customer_id, store_id, currency_code, state, version, body, place_time_us, due_time_us)
+            (order_id, customer_id, store_id, currency_code, state, version, body, place_time_us, due_time_us, content)
         SELECT * FROM unnest(
             $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bytea[], $15::bigint[],
-            $16::bigint[]
+            $16::bigint[], $17::text[]
         )
         ON CONFLICT (order_id) DO UPDATE
         SET state = excluded.state, version = excluded.version, body = excluded.body, due_time_us = excluded.due_time_us
     ), events AS (
         INSERT INTO order_events (shard, seq, group_index, group_size, record_time_us, order_id, body)
         SELECT * FROM
-            unnest($17::int[], $18::bigint[], $19::int[], $20::int[], $21::bigint[], $22::text[], $23::bytea[])
+            unnest($18::int[], $19::bigint[], $20::int[], $21::int[], $22::bigint[], $23::text[], $24::bytea[])
     ), records AS (
         INSERT INTO order_records (order_id, kind, record_id, content, body)
-        SELECT * FROM unnest($24::text[], $25::text[], $26::text[], $27::text[], $28::bytea[])
+        SELECT * FROM unnest($25::text[], $26::text[], $27::text[], $28::text[], $29::bytea[])
         ON CONFLICT (order_id, kind, record_id) DO UPDATE SET body = excluded.body
     ), personal_before AS (
-        DELETE FROM order_personal WHERE order_id = ANY($29::text[])
+        DELETE FROM order_personal WHERE order_id = ANY($30::text[])
     ), personal AS (
-        INSERT INTO order_personal (order_id, body) SELECT * FROM unnest($30::text[], $31::bytea[])
+        INSERT INTO order_personal (order_id, body) SELECT * FROM unnest($31::text[], $32::bytea[])
     ), heads AS (
         UPDATE shard_heads SET next_seq = moved.next_seq, record_time_us = moved.record_time_us
-        FROM unnest($32::int[], $33::bigint[], $34::bigint[]) AS moved (shard, next_seq, record_time_us)
+        FROM unnest($33::int[], $34::bigint[], $35::bigint[]) AS moved (shard, next_seq, record_time_us)
         WHERE shard_heads.shard = moved.shard
     )
     SELECT count(*) FROM replies

@@ -217,7 +217,7 @@ class SqlLog:
 
     async def fence(self, key: RequestKey, time_us: int) -> StoredReply:
         """See `Log.fence`. Whoever inserts the key second waits for the first, and finds what it has left."""
-        fenced = {"outcome": Outcome.NOT_EXECUTED.value, "reply": b"", "time_us": time_us}
+        fenced = {"outcome": Outcome.NOT_EXECUTED.value, "nothing": b"", "time_us": time_us}
 
         def work(connection: Connection) -> StoredReply:
             connection.execute(_FENCE, {"principal": key[0], "request_id": key[1], **fenced})
@@ -328,11 +328,11 @@ def _reply(connection: Connection, key: RequestKey) -> StoredReply | None:
 
 _RANGES = select(SHARD_HEADS.c.shard, SHARD_HEADS.c.earliest_seq, SHARD_HEADS.c.next_seq).order_by(SHARD_HEADS.c.shard)
 _RECORDED = text("SELECT record_time_us FROM order_events WHERE shard = :shard AND seq = :seq")
-_REPLY = select(IDEMPOTENCY.c.method, IDEMPOTENCY.c.fields, IDEMPOTENCY.c.outcome, IDEMPOTENCY.c.reply)
+_REPLY = select(IDEMPOTENCY.c.method, IDEMPOTENCY.c.content, IDEMPOTENCY.c.outcome, IDEMPOTENCY.c.reply)
 _FENCE = text(
     """
-    INSERT INTO idempotency (principal, request_id, method, fields, outcome, reply, time_us)
-    VALUES (:principal, :request_id, '', '{}', :outcome, :reply, :time_us) ON CONFLICT DO NOTHING
+    INSERT INTO idempotency (principal, request_id, method, content, outcome, reply, time_us)
+    VALUES (:principal, :request_id, '', :nothing, :outcome, :nothing, :time_us) ON CONFLICT DO NOTHING
     """
 )
 _FORGET = text(

@@ -34,7 +34,9 @@ ORDERS: Final = Table(
     Column("due_time_us", BigInteger),
     Column("body", LargeBinary, nullable=False),
     Column("place_time_us", BigInteger, nullable=False),
+    Column("content", TEXT, nullable=False),
 )
+"""`content` is that of the order's own record, which has no row of its own."""
 FILTERED: Final = {
     "order_id": ORDERS.c.order_id,
     "customer_id": ORDERS.c.customer_id,
@@ -79,7 +81,7 @@ IDEMPOTENCY: Final = Table(
     Column("principal", TEXT, primary_key=True),
     Column("request_id", TEXT, primary_key=True),
     Column("method", TEXT, nullable=False),
-    Column("fields", TEXT, nullable=False),
+    Column("content", LargeBinary, nullable=False),
     Column("outcome", Integer, nullable=False),
     Column("reply", LargeBinary, nullable=False),
     Column("time_us", BigInteger, nullable=False),

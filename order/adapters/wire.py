@@ -1,15 +1,16 @@
 """How events, replies and refusals are encoded, for one log."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, get_args
 
-from stateset.common.v1 import event_metadata_pb2
+from stateset.common.v1 import event_metadata_pb2, position_pb2
 from stateset.order.v1 import order_event_pb2, order_service_pb2
 
 from infra.kernel.shard import shard_of
 from infra.runtime.grpc.status import refusal_of, to_status
-from infra.runtime.grpc.wire import embedded, set_timestamp
+from infra.runtime.grpc.wire import embedded, set_timestamp, varint
 from order.adapters.grpc_status import DOMAIN, ERRORS, STORED_CODES
+from order.adapters.requests import differing_fields
 from order.adapters.wire_changes import change_to_wire
 from order.adapters.wire_order import STATE_TO_WIRE, order_to_wire
 from order.application.ports import CausedEvent, Submission
@@ -26,6 +27,7 @@ class WireCodec:
 
     def __init__(self, log_epoch: str, shards: int) -> None:
         self._log_epoch = log_epoch
+        self._log_epoch_bytes = position_pb2.Position(log_epoch=log_epoch).SerializeToString()
         self._shards = shards
 
     def encode_order(self, order: Order) -> bytes:
@@ -78,11 +80,25 @@ class WireCodec:
             event.type = event_type(each.change)
             event.version = each.version
             event.seq = each.seq
-        positions = [0] * self._shards
-        positions[shard_of(order_id, self._shards)] = next_seq
-        rest.position.log_epoch = self._log_epoch
-        rest.position.next_seq.extend(positions)
-        return embedded(order_service_pb2.PlaceOrderResponse.ORDER_FIELD_NUMBER, order_bytes) + rest.SerializeToString()
+        return b"".join(
+            (
+                embedded(order_service_pb2.PlaceOrderResponse.ORDER_FIELD_NUMBER, order_bytes),
+                rest.SerializeToString(),
+                embedded(
+                    order_service_pb2.PlaceOrderResponse.POSITION_FIELD_NUMBER, self._position(order_id, next_seq)
+                ),
+            )
+        )
+
+    def _position(self, order_id: str, next_seq: int) -> bytes:
+        """Of the order's shard alone; a list of numbers is their encodings, one behind the other."""
+        shard = shard_of(order_id, self._shards)
+        numbers = bytes(shard) + varint(next_seq) + bytes(self._shards - shard - 1)
+        return self._log_epoch_bytes + embedded(position_pb2.Position.NEXT_SEQ_FIELD_NUMBER, numbers)
+
+    def differing_fields(self, method: str, first: bytes, again: bytes) -> list[str]:
+        """See `Codec.differing_fields`."""
+        return differing_fields(method, first, again)
 
     def encode_refusal(self, error: OrderError) -> bytes | None:
         """See `Codec.encode_refusal`: the status as it goes over the wire."""
@@ -94,4 +110,7 @@ class WireCodec:
 
 def event_type(change: Change) -> str:
     """The type that the change's event has on the wire: the full name of its message."""
-    return f"{_PACKAGE}.{type(change).__name__}"
+    return _TYPES[type(change)]
+
+
+_TYPES: Final = {kind: f"{_PACKAGE}.{kind.__name__}" for kind in get_args(Change)}

@@ -1,6 +1,7 @@
 """The model's changes as the contract's events have them."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -19,6 +20,11 @@ def change_to_wire(change: changes.Change, after: Order) -> tuple[str, Message]:
     """The field of `OrderEvent.change` that is set, and its message."""
     name, make = _CHANGES[type(change)]
     return name, make(change, after)
+
+
+@cache  # few sets of paths are ever given together
+def _placed(personal_paths: tuple[str, ...]) -> Message:
+    return events.OrderPlaced(personal_paths=personal_paths)
 
 
 def _canceled(change: changes.OrderCanceled, after: Order) -> Message:
@@ -101,10 +107,7 @@ def _refunded(change: changes.OrderRefunded, _after: Order) -> Message:
 
 
 _CHANGES: Final[Mapping[type[Any], tuple[str, Callable[[Any, Order], Message]]]] = {
-    changes.OrderPlaced: (
-        "order_placed",
-        lambda change, _after: events.OrderPlaced(personal_paths=change.command.personal_paths),
-    ),
+    changes.OrderPlaced: ("order_placed", lambda change, _after: _placed(change.command.personal_paths)),
     changes.OrderAccepted: ("order_accepted", lambda _change, _after: events.OrderAccepted()),
     changes.OrderRejected: (
         "order_rejected",

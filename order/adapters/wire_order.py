@@ -50,8 +50,9 @@ def order_to_wire(order: Order) -> order_pb2.Order:
     message.store_id = order.store_id
     message.currency_code = order.currency_code
     total = filled_total = 0
+    lines = message.lines  # a part that is asked for twice is made twice
     for line in order.lines:
-        _set_line(message.lines.add(), line, order.currency_code)
+        _set_line(lines.add(), line, order.currency_code)
         total += line.amount
         filled_total += line.filled_amount
     set_money(message.total, order.currency_code, total)
@@ -130,8 +131,9 @@ def _set_line(message: order_pb2.OrderLine, line: Line, currency: str) -> None:
     message.line_id = line.line_id
     message.product_id = line.product_id
     message.quantity = line.quantity
-    message.unit_price.currency_code = currency
-    message.unit_price.nanos = line.price_nanos
+    price = message.unit_price
+    price.currency_code = currency
+    price.nanos = line.price_nanos
     set_money(message.amount, currency, line.amount)
     message.canceled = line.canceled
     message.leaves = line.leaves

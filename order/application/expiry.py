@@ -70,6 +70,6 @@ class Expiry:
             command=ExpireOrder(order_id=order_id, time_us=now_us),
             principal=PRINCIPAL,
             request_id=uuid7(now_us),
-            fields={},
+            content=b"",
             deadline=self._clock.monotonic() + _EXPIRE_SECONDS,
         )

@@ -14,6 +14,7 @@ from order.application.ports import (
     LoggedEvent,
     Needs,
     Outcome,
+    RequestKey,
     StoredReply,
     Submission,
     View,
@@ -44,6 +45,23 @@ class Reply(NamedTuple):
     replayed: bool = False
 
 
+class _Step(NamedTuple):
+    """One change of a command, as its event, and the order before and after it."""
+
+    caused: CausedEvent
+    before: Order | None
+    after: Order
+
+
+class _Granted(NamedTuple):
+    """A command that is carried out, not yet encoded: its steps, and where they leave its order and its shard."""
+
+    submission: Submission
+    steps: Sequence[_Step]
+    order: Order
+    next_seq: int
+
+
 class Group:
     """Commands that are committed together, and what becomes of each.
 
@@ -58,40 +76,62 @@ class Group:
         self._shards = shards
         self._codec = codec
         self._policy = policy
+        self._begun: set[RequestKey] = set()
         self.outcomes: list[Reply | Exception] = []
         self.writes = Writes()
         self.needs = Needs(
-            requests=frozenset((each.principal, each.request_id) for each in submissions),
+            requests=frozenset(each.key for each in submissions),
             orders=frozenset(each.command.order_id for each in submissions),
             records=frozenset(key for each in submissions for key in records_needed(each.command)),
         )
 
     def decide(self, view: View, now_us: int) -> Writes:
-        """Each command in turn, on what the ones before it left. Starts from nothing when it is called again."""
+        """Each command in turn, on what the ones before it left. Starts from nothing when it is called again.
+
+        All of them are decided before any is encoded, and then one kind of message is encoded after the other: the same
+        work again finds its code in the processor's caches. Command by command, all of it takes a quarter longer.
+        """
         self.writes = Writes(time_us=now_us)
-        self.outcomes = [self._outcome(each, view) for each in self._submissions]
+        self._begun.clear()
+        decided = [self._decided(each, view) for each in self._submissions]
+        replies = iter(self._encoded([each for each in decided if isinstance(each, _Granted)]))
+        self.outcomes = []
+        for submission, each in zip(self._submissions, decided, strict=True):
+            if isinstance(each, _Granted):
+                body = next(replies)
+                self._keep(submission, Outcome.COMMITTED, body, view)
+                self.outcomes.append(Reply(body))
+            else:
+                self.outcomes.append(each or _replay(submission, view.replies[submission.key], self._codec))
         return self.writes
 
-    def _outcome(self, submission: Submission, view: View) -> Reply | Exception:
-        key = (submission.principal, submission.request_id)
-        stored = view.replies.get(key)
-        if stored is not None:
-            return _replay(submission, stored)
-        outcome = Outcome.COMMITTED
+    def _decided(self, submission: Submission, view: View) -> _Granted | Reply | OrderError | None:
+        """What becomes of the command; None if its request id was given before, in this group or in an earlier one."""
+        key = submission.key
+        if key in view.replies or key in self._begun:
+            return None
         try:
-            body = self._carry_out(submission, view)
+            granted = self._carried_out(submission, view)
         except OrderError as error:
-            REFUSED.labels(type(error).__name__).inc()
-            refusal = self._codec.encode_refusal(error)
-            if refusal is None:
-                return error
-            outcome, body = Outcome.REFUSED, refusal
+            return self._refused(submission, error, view)
         if not submission.validate_only:
-            answered = StoredReply(outcome=outcome, method=submission.method, fields=submission.fields, reply=body)
-            view.replies[key] = self.writes.replies[key] = answered
-        return Reply(body, refused=outcome is Outcome.REFUSED)
+            self._begun.add(key)
+        return granted
 
-    def _carry_out(self, submission: Submission, view: View) -> bytes:
+    def _refused(self, submission: Submission, error: OrderError, view: View) -> Reply | OrderError:
+        REFUSED.labels(type(error).__name__).inc()
+        refusal = self._codec.encode_refusal(error)
+        if refusal is None:
+            return error
+        self._keep(submission, Outcome.REFUSED, refusal, view)
+        return Reply(refusal, refused=True)
+
+    def _keep(self, submission: Submission, outcome: Outcome, body: bytes, view: View) -> None:
+        if not submission.validate_only:
+            kept = StoredReply(outcome, submission.method, submission.content, body)
+            view.replies[submission.key] = self.writes.replies[submission.key] = kept
+
+    def _carried_out(self, submission: Submission, view: View) -> _Granted:
         command = submission.command
         order = view.orders.get(command.order_id)
         if isinstance(command, RecordingCommand):
@@ -99,83 +139,73 @@ class Group:
             if known is not None:
                 if known.content != record_content(command):
                     raise RecordConflictError(command.record_kind, command.record_id)
-                return self._unchanged(command.order_id, view)
+                return self._moved(submission, order, [], view)  # by another request id: no event
         if order is None and not isinstance(command, PlaceOrder):
             raise OrderNotFoundError(command.order_id)
         if order is not None and submission.etag and submission.etag != order.etag:
             raise EtagMismatchError(order, submission.etag)
-        changes = decide(order, command, view.records, self._policy)
-        if not changes:
-            return self._unchanged(command.order_id, view)
-        return self._apply(submission, order, changes, view)
+        return self._moved(submission, order, decide(order, command, view.records, self._policy), view)
 
-    def _unchanged(self, order_id: str, view: View) -> bytes:
-        """The reply to what is done already, by another request id: the order as it stands, and no event."""
-        shard = shard_of(order_id, self._shards)
-        order_bytes = self._codec.encode_order(view.orders[order_id])
-        return self._codec.encode_reply(order_bytes, order_id, [], view.heads[shard].next_seq)
-
-    def _apply(self, submission: Submission, before: Order | None, changes: list[Change], view: View) -> bytes:
-        """Numbers and encodes the changes; the view and the writes move on unless the command only asked."""
-        order_id = submission.command.order_id
-        shard = shard_of(order_id, self._shards)
+    def _moved(self, submission: Submission, before: Order | None, changes: Sequence[Change], view: View) -> _Granted:
+        """Numbers the changes; the view and the writes move on with them, unless the command only asked."""
+        shard = shard_of(submission.command.order_id, self._shards)
         head = view.heads[shard]
         # Times of a shard never go back, whatever the clock does.
         record_time_us = max(self.writes.time_us, head.record_time_us)
-        order, order_bytes = before, b""
-        caused: list[CausedEvent] = []
-        events: list[LoggedEvent] = []
-        for index, change in enumerate(changes):
-            after = self._evolved(submission, order, change, record_time_us)
-            order_bytes = self._codec.encode_order(after)
-            event = CausedEvent(
-                event_id=uuid7(record_time_us),
-                change=change,
-                version=after.version,
-                seq=head.next_seq + index,
-                group_index=index,
-                group_size=len(changes),
-            )
-            body = self._codec.encode_event(submission, event, order, after, order_bytes)
-            events.append(LoggedEvent(shard, event.seq, index, len(changes), record_time_us, order_id, body))
-            caused.append(event)
-            order = after
-        assert order is not None  # noqa: S101 - there is at least one change
-        head = Head(next_seq=head.next_seq + len(changes), record_time_us=record_time_us)
-        if not submission.validate_only:
-            self._write(submission, order, order_bytes, view)
-            self._write_records(submission, changes, view)
-            self.writes.events += events
-            view.heads[shard] = self.writes.heads[shard] = head
-        return self._codec.encode_reply(order_bytes, order_id, caused, head.next_seq)
-
-    def _evolved(self, submission: Submission, order: Order | None, change: Change, record_time_us: int) -> Order:
         occur_time_us = record_time_us if submission.occur_time_us is None else submission.occur_time_us
-        return evolve(order, change, occur_time_us=occur_time_us, record_time_us=record_time_us)
+        order, steps = before, []
+        for index, change in enumerate(changes):
+            after = evolve(order, change, occur_time_us=occur_time_us, record_time_us=record_time_us)
+            event_id, seq = uuid7(record_time_us), head.next_seq + index
+            steps.append(_Step(CausedEvent(event_id, change, after.version, seq, index, len(changes)), order, after))
+            order = after
+        assert order is not None  # noqa: S101 - it was there, or the first change has made it
+        next_seq = head.next_seq + len(changes)
+        if changes and not submission.validate_only:
+            view.heads[shard] = self.writes.heads[shard] = Head(next_seq=next_seq, record_time_us=record_time_us)
+            view.orders[order.order_id] = order
+            records = records_after(submission.command, changes, view.records)
+            view.records |= records
+            self.writes.records |= records
+        return _Granted(submission, steps, order, next_seq)
 
-    def _write(self, submission: Submission, order: Order, order_bytes: bytes, view: View) -> None:
-        view.orders[order.order_id] = order
-        self.writes.orders[order.order_id] = (order, order_bytes)
+    def _encoded(self, granted: Sequence[_Granted]) -> list[bytes]:
+        """The commands' replies; what they change, encoded, goes into the writes."""
+        codec = self._codec
+        orders = [[codec.encode_order(order) for order in _orders_of(each)] for each in granted]
+        for each, bodies in zip(granted, orders, strict=True):
+            if each.steps and not each.submission.validate_only:
+                self._write(each, bodies)
+        return [
+            codec.encode_reply(bodies[-1], each.order.order_id, [step.caused for step in each.steps], each.next_seq)
+            for each, bodies in zip(granted, orders, strict=True)
+        ]
+
+    def _write(self, granted: _Granted, bodies: Sequence[bytes]) -> None:
+        submission, order = granted.submission, granted.order
+        shard = shard_of(order.order_id, self._shards)
+        for (caused, before, after), body in zip(granted.steps, bodies, strict=True):
+            event = self._codec.encode_event(submission, caused, before, after, body)
+            place = (shard, caused.seq, caused.group_index, caused.group_size)
+            self.writes.events.append(LoggedEvent(*place, after.update_time_us, order.order_id, event))
+        self.writes.orders[order.order_id] = (order, bodies[-1])
         if submission.personal or isinstance(submission.command, EraseOrderPersonalData):
             self.writes.personal[order.order_id] = submission.personal
 
-    def _write_records(self, submission: Submission, changes: list[Change], view: View) -> None:
-        records = records_after(submission.command, changes, view.records)
-        view.records |= records
-        self.writes.records |= records
+
+def _orders_of(granted: _Granted) -> list[Order]:
+    """The order after each step; as it stands, if there is none."""
+    return [step.after for step in granted.steps] or [granted.order]
 
 
-def _replay(submission: Submission, stored: StoredReply) -> Reply | OrderError:
+def _replay(submission: Submission, stored: StoredReply, codec: Codec) -> Reply | OrderError:
     """The first answer again, if the request is the same again."""
     if stored.outcome is Outcome.NOT_EXECUTED:
         return RequestFencedError(submission.request_id)
     if submission.method != stored.method:
         return RequestIdReusedError(submission.request_id, ["method"])
-    differing = sorted(
-        name
-        for name in submission.fields.keys() | stored.fields.keys()
-        if submission.fields.get(name) != stored.fields.get(name)
-    )
-    if differing:
-        return RequestIdReusedError(submission.request_id, differing)
+    if stored.content and submission.content != stored.content:
+        differing = codec.differing_fields(submission.method, stored.content, submission.content)
+        if differing:
+            return RequestIdReusedError(submission.request_id, differing)
     return Reply(stored.reply, refused=stored.outcome is Outcome.REFUSED, replayed=True)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from infra.kernel.digest import Digest
@@ -15,13 +14,16 @@ from order.domain.errors import OrderError, StoreUnavailableError
 from order.domain.order import Order
 from order.domain.records import Record, RecordKey
 
+RequestKey = tuple[str, str]
+"""A principal and its request id."""
+
 
 class Submission(NamedTuple):
     """One command as it came in, with all that its events will say about its origin.
 
     Attributes:
         method: Name of the RPC; part of what a repeat must say again.
-        fields: Per field of the request, a hash of its content.
+        content: What a repeat must say again, encoded.
         etag: The command is refused unless the order has this one; empty for no guard.
         occur_time_us: Business time; None for the record time.
         personal: Encoded personal data to keep beside the order; empty for none.
@@ -32,7 +34,7 @@ class Submission(NamedTuple):
     command: Command
     principal: str
     request_id: str
-    fields: Mapping[str, bytes]
+    content: bytes
     deadline: float
     size_bytes: int = 0
     etag: str = ""
@@ -44,9 +46,10 @@ class Submission(NamedTuple):
     traceparent: str = ""
     personal: bytes = b""
 
-
-RequestKey = tuple[str, str]
-"""A principal and its request id."""
+    @property
+    def key(self) -> RequestKey:
+        """What its answer is kept under."""
+        return self.principal, self.request_id
 
 
 class Outcome(IntEnum):
@@ -61,13 +64,13 @@ class StoredReply(NamedTuple):
     """What a request id was answered with.
 
     Attributes:
-        fields: As in the submission.
+        content: As in the submission; empty if it was not kept.
         reply: Encoded: the reply of a command that was committed, the refusal of one that was refused; else empty.
     """
 
     outcome: Outcome
     method: str = ""
-    fields: Mapping[str, bytes] = MappingProxyType({})
+    content: bytes = b""
     reply: bytes = b""
 
 
@@ -80,7 +83,7 @@ class Head(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What a group of commands has to see before it is decided."""
+    """What a group of commands has to see before it is decided; with an order, its own record."""
 
     requests: frozenset[RequestKey]
     orders: frozenset[str]
@@ -259,6 +262,9 @@ class Codec(Protocol):
 
     def encode_reply(self, order_bytes: bytes, order_id: str, caused: Sequence[CausedEvent], next_seq: int) -> bytes:
         """The reply to a command: the order, the events and the position after them."""
+
+    def differing_fields(self, method: str, first: bytes, again: bytes) -> list[str]:
+        """Names of the fields in which a repeat's content differs from the first one's; none if they say the same."""
 
     def encode_refusal(self, error: OrderError) -> bytes | None:
         """The refusal, if the same command would always meet it again; else None."""

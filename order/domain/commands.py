@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from infra.kernel.money import amount
 
+OWN_RECORD_KIND: Final = "order"
+
 
 class NewLine(NamedTuple):
-    """A line of an order to place; its price in billionths of the currency's main unit."""
+    """A line of an order to place, as `Line` begins; its price in billionths of the currency's main unit."""
 
     line_id: str
     product_id: str
@@ -74,11 +76,9 @@ class Amount:
     minor_units: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceOrder:
+class PlaceOrder(NamedTuple):
     """Place a new order. Its record makes the id unique for ever."""
 
-    record_kind: ClassVar = "order"
     order_id: str
     customer_id: str
     store_id: str
@@ -88,6 +88,11 @@ class PlaceOrder:
     personal_paths: tuple[str, ...] = ()
     expire_time_us: int | None = None
     market_id: str = ""
+
+    @property
+    def record_kind(self) -> str:
+        """That of the order's own record."""
+        return OWN_RECORD_KIND
 
     @property
     def record_id(self) -> str:

@@ -58,16 +58,16 @@ class Standing(NamedTuple):
 
 def standing_of(order: Order) -> Standing:
     """How the order stands. Each line's counters are in sequence, so that sums tell as much as lines do."""
-    totals = totals_of(order)
+    quantity, filled, canceled, shipped, delivered, return_open, returned = totals_of(order)
     return Standing(
         pending=order.state is OrderState.PENDING,
         accepted=order.accepted,
         closed=order.close_reason is not None,
-        open=totals.leaves > 0,
-        unshipped=totals.filled > totals.shipped,
-        undelivered=totals.shipped > totals.delivered,
-        returnable=totals.delivered > totals.returned + totals.return_open,
-        return_open=totals.return_open > 0,
+        open=quantity > filled + canceled,
+        unshipped=filled > shipped,
+        undelivered=shipped > delivered,
+        returnable=delivered > returned + return_open,
+        return_open=return_open > 0,
         cancel_requested=order.cancel_requested,
         held=bool(order.holds),
         fills_held=bool(order.holds) and any(hold.blocks_fills for hold in order.holds),

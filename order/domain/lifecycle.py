@@ -29,7 +29,9 @@ DEFAULT_POLICY: Final = Policy()
 
 
 def records_needed(command: Command) -> list[RecordKey]:
-    """The records that `decide` and the check for repeats ask about."""
+    """The records that `decide` and the check for repeats ask about, but for the order's own, which comes with it."""
+    if isinstance(command, PlaceOrder):
+        return []
     keys = []
     if isinstance(command, RecordingCommand):
         keys.append((command.order_id, command.record_kind, command.record_id))

@@ -42,14 +42,7 @@ def placed(change: OrderPlaced, occur_time_us: int, record_time_us: int) -> Orde
         store_id=command.store_id,
         currency_code=command.currency_code,
         lines=tuple(
-            Line(
-                line_id=line.line_id,
-                product_id=line.product_id,
-                quantity=line.quantity,
-                price_nanos=line.price_nanos,
-                amount=amount(line.quantity, line.price_nanos, command.currency_code),
-            )
-            for line in command.lines
+            [Line(*line, amount(line.quantity, line.price_nanos, command.currency_code)) for line in command.lines]
         ),
         place_time_us=occur_time_us,
         update_time_us=record_time_us,

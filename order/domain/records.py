@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from order.domain.commands import LineQuantity
+from order.domain.commands import OWN_RECORD_KIND, LineQuantity
 
 RecordKey = tuple[str, str, str]
 """An order's id, the kind of the record and the record's id."""
+
+
+def own_record(order_id: str) -> RecordKey:
+    """The key of the record that makes the order's own id unique for ever."""
+    return order_id, OWN_RECORD_KIND, order_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

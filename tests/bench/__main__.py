@@ -20,6 +20,7 @@ from tests.bench.idle import idle
 from tests.bench.ingest import ingest
 from tests.bench.ingest_orders import ingest_orders
 from tests.bench.list_orders import list_orders
+from tests.bench.order_parts import order_parts
 from tests.bench.overload import overload
 from tests.bench.place_order import place_order_postgres, place_order_sqlite
 from tests.bench.processes import BenchError
@@ -44,6 +45,7 @@ class Bench(Protocol):
 BENCHES: Final[Mapping[str, Bench]] = {
     "place_order_sqlite": place_order_sqlite,
     "place_order_postgres": place_order_postgres,
+    "order_parts": order_parts,
     "get_order": get_order,
     "list_orders": list_orders,
     "http_get_order": http_get_order,

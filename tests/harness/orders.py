@@ -45,7 +45,7 @@ def submission(command: Command, *, request_id: str = "", **fields: object) -> S
         command=command,
         principal="local",
         request_id=request_id or f"request-{next(_numbers)}",
-        fields={"command": repr(command).encode()},
+        content=order_service_pb2.PlaceOrderRequest(reason=repr(command)).SerializeToString(),
         deadline=float("inf"),
         **fields,  # type: ignore[arg-type]
     )

@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor
@@ -41,8 +40,7 @@ _CODES: Final = {code.value[0]: code for code in StatusCode}
 _log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What a handler may know about the call that it serves.
 
     Attributes:
@@ -50,13 +48,14 @@ class Call:
         traceparent: The caller's W3C trace context; empty when it sent none.
         deadline: When the caller stops waiting, by `time.monotonic()`.
         bounded: The caller has set the deadline.
+        context: gRPC's own.
     """
 
     principal: str
     traceparent: str
     deadline: float
     bounded: bool
-    _context: grpc.aio.ServicerContext[Any, Any]
+    context: grpc.aio.ServicerContext[Any, Any]
 
     def time_remaining(self) -> float:
         """Seconds until the deadline."""
@@ -64,7 +63,7 @@ class Call:
 
     def set_trailing(self, key: str, value: str) -> None:
         """Sends one entry of trailing metadata with the reply."""
-        self._context.set_trailing_metadata(((key, value),))
+        self.context.set_trailing_metadata(((key, value),))
 
 
 UnaryHandler = Callable[[Any, Call], Awaitable[Any]]

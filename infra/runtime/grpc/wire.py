@@ -78,11 +78,12 @@ def freshness_to_wire(position: Position, as_of_us: int, now_us: int) -> positio
 
 def embedded(field_number: int, body: bytes) -> bytes:
     """A message field around a message that is encoded already."""
-    return _varint(field_number << 3 | 2) + _varint(len(body)) + body
+    return varint(field_number << 3 | 2) + varint(len(body)) + body
 
 
-@lru_cache(maxsize=4096)  # few field numbers, and lengths that are alike
-def _varint(number: int) -> bytes:
+@lru_cache(maxsize=4096)  # few field numbers, lengths that are alike, and numbers that a whole group shares
+def varint(number: int) -> bytes:
+    """A number of 0 or more, as messages encode it."""
     encoded = bytearray()
     while number > _VARINT_BITS:
         encoded.append(number & _VARINT_BITS | 0x80)

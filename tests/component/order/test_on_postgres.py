@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +84,18 @@ async def orders_in(log: SqlLog) -> int:
 
 async def test_a_value_that_the_database_refuses_spoils_its_own_command_alone(ours: Process) -> None:
     commands = [place(1, order_id=f"o-{number}") for number in range(5)]
-    commands[2] = replace(commands[2], store_id="s\0")
+    commands[2] = commands[2]._replace(store_id="s\0")
     told = await asyncio.gather(*(ours.writer.submit(submission(each)) for each in commands), return_exceptions=True)
     assert [isinstance(each, Reply) for each in told] == [True, True, False, True, True]
     assert await orders_in(ours.log) == 4
+
+
+async def test_a_connection_that_is_cut_between_two_groups_holds_up_nobody(url: str, ours: Process) -> None:
+    await ours.writer.submit(submission(place(1, order_id="o-1")))
+    async with stranger(url) as somebody:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stateset_order'"
+        assert await somebody.fetch(cut)
+    assert not (await ours.writer.submit(submission(place(1, order_id="o-2")))).refused
 
 
 async def test_a_locked_shard_holds_up_its_own_commands_alone(url: str, ours: Process) -> None:
@@ -109,7 +117,7 @@ async def test_a_locked_row_holds_up_its_own_command_alone(url: str, ours: Proce
     commands = [submission(place(1, order_id=each)) for each in ids]
     commands[2] = submission(place(1, order_id=ids[2]), request_id=KEY[1])
     async with stranger(url) as somebody:
-        await somebody.execute("INSERT INTO idempotency VALUES ($1, $2, 'PlaceOrder', '{}', 0, 'reply', 1)", *KEY)
+        await somebody.execute("INSERT INTO idempotency VALUES ($1, $2, 'PlaceOrder', 0, 'reply', 1, '')", *KEY)
         told = await asyncio.gather(*map(ours.writer.submit, commands), return_exceptions=True)
     assert [isinstance(each, Reply) for each in told] == [True, True, False, True]
     assert isinstance(told[2], StoreUnavailableError)
@@ -119,7 +127,7 @@ async def test_a_locked_row_holds_up_its_own_command_alone(url: str, ours: Proce
 async def test_a_fence_waits_for_a_transaction_in_flight(url: str, ours: Process) -> None:
     async with stranger(url) as somebody:
         await somebody.execute(
-            "INSERT INTO idempotency VALUES ($1, $2, 'PlaceOrder', '{}', 0, 'reply', 1)", KEY[0], KEY[1]
+            "INSERT INTO idempotency VALUES ($1, $2, 'PlaceOrder', 0, 'reply', 1, '')", KEY[0], KEY[1]
         )
         fence = asyncio.create_task(ours.log.fence(KEY, 2))
 

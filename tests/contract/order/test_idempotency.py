@@ -23,7 +23,7 @@ async def test_what_became_of_a_command_is_kept_with_its_answer(log: Log, writer
     placed = await writer.submit(command)
     refused = await writer.submit(submission(place(4), request_id="request-b"))
     assert await log.read_reply(KEY) == StoredReply(
-        outcome=Outcome.COMMITTED, method="PlaceOrder", fields=command.fields, reply=placed.body
+        outcome=Outcome.COMMITTED, method="PlaceOrder", content=command.content, reply=placed.body
     )
     stored = await log.read_reply(("local", "request-b"))
     assert stored is not None

@@ -84,7 +84,7 @@ async def test_a_request_id_with_other_content_is_refused_and_the_difference_nam
     await writer.submit(submission(place(3), request_id="request-a"))
     with pytest.raises(RequestIdReusedError) as refused:
         await writer.submit(submission(place(4), request_id="request-a"))
-    assert refused.value.differing_fields == ("command",)
+    assert refused.value.differing_fields == ("reason",)
     with pytest.raises(RequestIdReusedError) as refused:
         await writer.submit(submission(accept("o-1"), request_id="request-a"))
     assert refused.value.differing_fields == ("method",)

@@ -1,7 +1,5 @@
 """What every store of orders promises to those who read them."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,8 +30,7 @@ TIMES = ("1970-01-01T00:00:00Z", "1970-01-01T00:00:02Z", "1970-01-01T01:00:03.00
 async def place_all(writer: Writer, count: int) -> None:
     """Orders o-0, o-1, … of some customers and stores, two of them placed each second; every third is accepted."""
     for number in range(count):
-        command = replace(
-            place(1, order_id=f"o-{number}"),
+        command = place(1, order_id=f"o-{number}")._replace(
             customer_id=TEXTS[number % 5 + 1],
             store_id=TEXTS[number % len(TEXTS)],
             currency_code=("USD", "JPY")[number % 2],
