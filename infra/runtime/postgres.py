@@ -64,9 +64,10 @@ class PostgresDatabase:
         """See `Database.scrub`: VACUUM, the archived log and the backups are for those who run the server."""
 
     async def aclose(self) -> None:
-        """Gives back the connection that is kept, once nothing runs any more."""
-        if self._kept is not None:
-            await self._kept.close()
+        """Gives back the connection that is kept, once the write that uses it has ended."""
+        async with self._turn:
+            if self._kept is not None:
+                await self._kept.close()
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         with _told_as_ours():

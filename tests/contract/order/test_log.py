@@ -80,6 +80,13 @@ async def test_the_same_request_twice_at_once_has_one_effect(log: Log, writer: W
     assert len(await all_events(log)) == 1
 
 
+async def test_the_same_request_twice_at_once_is_refused_once_whatever_comes_between(writer: Writer) -> None:
+    early = submission(accept("o-1"), request_id="request-a")
+    replies = await asyncio.gather(*map(writer.submit, (early, submission(place(3)), early)))
+    assert [(reply.refused, reply.replayed) for reply in replies] == [(True, False), (False, False), (True, True)]
+    assert replies[0].body == replies[2].body
+
+
 async def test_a_request_id_with_other_content_is_refused_and_the_difference_named(writer: Writer) -> None:
     await writer.submit(submission(place(3), request_id="request-a"))
     with pytest.raises(RequestIdReusedError) as refused:
