@@ -75,6 +75,14 @@ def test_a_stream_that_is_behind_asks_for_nothing() -> None:
     assert not bench.session.proving.wanted
 
 
+def test_a_stream_that_leaves_is_not_due_for_a_proof() -> None:
+    bench = Bench()
+    bench.read(now=0)
+    bench.session.close()
+    bench.read(now=INTERVAL_SECONDS)
+    assert bench.session.due > INTERVAL_SECONDS
+
+
 def test_a_proof_that_could_not_be_taken_is_asked_for_again_later() -> None:
     bench = Bench()
     bench.read(now=0)
