@@ -91,7 +91,7 @@ class Session:
     def due(self) -> float:
         """When it has something to say by itself."""
         again = inf if self._account is None or self._leaving else self._account.deliveries.next_due(self._now)
-        proof_due = self.proving.due(live=self._phase is Phase.LIVE)
+        proof_due = self.proving.due(live=self._phase is Phase.LIVE and not self._leaving)
         return min(again, proof_due, self._pulse.due(leaving=self._draining))
 
     def hear(self, now: float) -> None:
@@ -258,6 +258,8 @@ class Session:
             return None
         if self._snapshot is not None:
             return self._next_orders(self._snapshot)
+        if self._phase is Phase.LIVE:
+            self.proving.ask(now)
         proof = self.proving.reached(self.position, now)
         return proof or self._next_redelivery() or self._next_events() or self._stand(as_of_us)
 
@@ -349,9 +351,7 @@ class Session:
                 self._enter(Phase.BEHIND)
         else:
             self._unread_offers = 0
-            if self._phase is Phase.LIVE:
-                self.proving.ask(self._now)
-            else:
+            if self._phase is not Phase.LIVE:
                 self._enter(Phase.LIVE)
                 self._tell(self._progress(as_of_us))
         return self._outbox.popleft() if self._outbox else None

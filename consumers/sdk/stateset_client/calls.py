@@ -19,6 +19,7 @@ Listed = TypeVar(
     orders.ListOrderEventsRequest,
     sync.ListOrdersRequest,
     sync.ListSubscriptionsRequest,
+    sync.ListParkedRequest,
 )
 Page = TypeVar(
     "Page",
@@ -26,6 +27,7 @@ Page = TypeVar(
     orders.ListOrderEventsResponse,
     sync.ListOrdersResponse,
     sync.ListSubscriptionsResponse,
+    sync.ListParkedResponse,
 )
 
 

@@ -115,6 +115,32 @@ class SyncClient:
         """Says from outside its stream that everything below a position is done."""
         return await call(self._sync.AckSubscription, request, timeout_seconds)
 
+    async def list_parked(
+        self, request: sync.ListParkedRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> sync.ListParkedResponse:
+        """Reads one page of a subscription's parked events, by shard and seq."""
+        return await call(self._sync.ListParked, request, timeout_seconds)
+
+    async def list_all_parked(
+        self, request: sync.ListParkedRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> AsyncIterator[sync.ParkedEvent]:
+        """Every parked event from the request's page on; the timeout is for each page."""
+        async for page in pages(self._sync.ListParked, request, timeout_seconds):
+            for parked in page.parked:
+                yield parked
+
+    async def replay_parked(
+        self, request: sync.ReplayParkedRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> sync.ReplayParkedResponse:
+        """Has parked events sent again."""
+        return await call(self._sync.ReplayParked, request, timeout_seconds)
+
+    async def discard_parked(
+        self, request: sync.DiscardParkedRequest, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> sync.DiscardParkedResponse:
+        """Forgets parked events for good."""
+        return await call(self._sync.DiscardParked, request, timeout_seconds)
+
     async def put_checkpoints(
         self, checkpoints: Sequence[sync.PutCheckpointsRequest], *, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> sync.PutCheckpointsResponse:

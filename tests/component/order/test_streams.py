@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from stateset.common.v1 import position_pb2
 from stateset.order.v1 import log_service_pb2, order_service_pb2
 from stateset.stream.v1 import stream_pb2
@@ -102,6 +103,7 @@ async def test_acks_become_the_floor_that_a_subscription_resumes_from(service: O
         (frame(open=stream_pb2.Open(start=stream_pb2.Start(snapshot=stream_pb2.SnapshotStart()))), "open.start"),
         (frame(open=stream_pb2.Open(credit=stream_pb2.Credit(events=-1))), "open.credit"),
         (frame(open=stream_pb2.Open(subscription="s", unacked_events_max=9)), "open.unacked_events_max"),
+        (frame(open=stream_pb2.Open(digest_interval=Duration(seconds=9))), "open.digest_interval"),
     ],
 )
 async def test_a_bad_open_is_refused(

@@ -2,13 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc.aio
 import pytest
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.sync.v1 import sync_service_pb2 as sync
-from stateset.sync.v1.sync_service_pb2_grpc import SyncServiceStub
 from stateset_client import (
     EARLIEST,
     AckStatus,
@@ -19,6 +16,7 @@ from stateset_client import (
     Settled,
     StreamLimits,
     Subscription,
+    SyncClient,
 )
 
 from tests.harness.stream_servers import SERVERS, Bed
@@ -53,31 +51,29 @@ class Reader:
 class Desk:
     """A server, and those who look after the parking place of `s`."""
 
-    def __init__(self, bed: Bed, stub: Any) -> None:  # noqa: ANN401 - gRPC's stub has no type
+    def __init__(self, bed: Bed, client: SyncClient) -> None:
         self.bed = bed
-        self._stub = stub
+        self._client = client
 
     def open(self, **spec: object) -> Subscription:
         return Subscription(self.bed.address, "s", limits=LIMITS, **spec)  # type: ignore[arg-type]  # its own names
 
     async def parked(self) -> list[tuple[str, int, str, bool]]:
-        reply = await self._stub.ListParked(sync.ListParkedRequest(subscription="s"))
-        return [(each.event.order_id, each.event.version, each.reason, each.whole_order) for each in reply.parked]
+        parked = [each async for each in self._client.list_all_parked(sync.ListParkedRequest(subscription="s"))]
+        return [(each.event.order_id, each.event.version, each.reason, each.whole_order) for each in parked]
 
     async def replay(self, order_id: str) -> int:
-        return int(
-            (await self._stub.ReplayParked(sync.ReplayParkedRequest(subscription="s", order_id=order_id))).events
-        )
+        return (await self._client.replay_parked(sync.ReplayParkedRequest(subscription="s", order_id=order_id))).events
 
     async def discard(self, event: OrderEvent) -> int:
         place = sync.EventPlace(shard=event.shard, seq=event.seq)
-        return int((await self._stub.DiscardParked(sync.DiscardParkedRequest(subscription="s", event=place))).events)
+        return (await self._client.discard_parked(sync.DiscardParkedRequest(subscription="s", event=place))).events
 
 
 @pytest.fixture(params=sorted(SERVERS))
 async def desk(request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
-    async with SERVERS[request.param]() as bed, grpc.aio.insecure_channel(bed.address) as channel:
-        yield Desk(bed, SyncServiceStub(channel))
+    async with SERVERS[request.param]() as bed, SyncClient.connect(bed.address) as client:
+        yield Desk(bed, client)
 
 
 def versions(events: list[OrderEvent]) -> list[tuple[str, int]]:
