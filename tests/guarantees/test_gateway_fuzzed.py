@@ -15,6 +15,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
+from hypothesis.strategies import SearchStrategy
 from schemathesis import Case
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
@@ -70,27 +71,31 @@ async def test_nothing_that_is_sent_is_answered_with_500(tmp_path: Path) -> None
 
 
 def _fuzz(base: str) -> list[int]:
+    """Goes round all operations until enough has been sent: what takes little has few requests in it at a time."""
     schema: OpenApiSchema = schemathesis.openapi.from_url(f"{base}/openapi.json")
-    answered: list[int] = []
     operations = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     calls = [operation for operation in operations if operation.path != "/v1/events"]  # that one does not end
-    for operation in calls:
-        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+    kinds = [(call, mode) for call in calls for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)]
+    answered: list[int] = []
+    while len(answered) < _REQUESTS:
+        share = 1 + (_REQUESTS - len(answered)) // len(kinds)
+        for call, mode in kinds:
+            answered += _answers(call.as_strategy(generation_mode=mode), share)
+    return answered
 
-            @settings(
-                max_examples=max(1, _REQUESTS // (2 * len(calls))),
-                phases=[Phase.generate],
-                database=None,
-                suppress_health_check=list(HealthCheck),
-            )
-            @given(case=operation.as_strategy(generation_mode=mode))
-            def send(case: Case[Any]) -> None:
-                answer = case.call(headers={"grpc-timeout": "2S"}, timeout=30)
-                answered.append(answer.status_code)
-                assert answer.status_code != 500, case.as_curl_command()
 
-            with suppress(Unsatisfiable):  # what takes anything has no negative
-                send()
+def _answers(cases: SearchStrategy[Case[Any]], requests: int) -> list[int]:
+    answered: list[int] = []
+
+    @settings(max_examples=requests, phases=[Phase.generate], database=None, suppress_health_check=list(HealthCheck))
+    @given(case=cases)
+    def send(case: Case[Any]) -> None:
+        answer = case.call(headers={"grpc-timeout": "2S"}, timeout=30)
+        answered.append(answer.status_code)
+        assert answer.status_code != 500, case.as_curl_command()
+
+    with suppress(Unsatisfiable):  # what takes anything has no negative
+        send()
     return answered
 
 
