@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
@@ -39,6 +40,9 @@ _BATCH_EVENTS: Final = 500
 _BATCH_EVENTS_MAX: Final = 10_000  # beyond that the frame's bytes are the bound anyway
 _CHECKPOINT_EPOCH_MAX: Final = 2**62  # room for more openings than there will ever be
 _UNACKED_EVENTS_MAX: Final = 50_000  # an event that waits costs about 500 bytes, beside its own
+_SECONDS_MIN: Final = -62_135_596_800  # of a Timestamp, as its own definition has it
+_SECONDS_MAX: Final = 253_402_300_799
+_NANOS: Final = 10**9
 _POINTS: Final = {
     stream_pb2.START_POINT_EARLIEST: StartPoint.EARLIEST,
     stream_pb2.START_POINT_LATEST: StartPoint.LATEST,
@@ -232,13 +236,19 @@ def _start(message: stream_pb2.Start, checked: Checked, path: str, default: Star
         case "position":
             return position_from_wire(message.position)
         case "time":
-            return StartTime(timestamp_from_wire(message.time))
+            return _start_time(message.time, checked, f"{path}.time")
         case "snapshot":
             return _snapshot_start(message.snapshot, checked, f"{path}.snapshot")
     if message.point == stream_pb2.START_POINT_UNSPECIFIED:
         return default
     checked.refuse_unless(message.point in _POINTS, f"{path}.point", "must be EARLIEST, LATEST or STORED")
     return _POINTS.get(message.point, StartPoint.EARLIEST)
+
+
+def _start_time(message: Timestamp, checked: Checked, path: str) -> StartTime:
+    holds = _SECONDS_MIN <= message.seconds <= _SECONDS_MAX and 0 <= message.nanos < _NANOS
+    checked.refuse_unless(holds, path, "must be a time of the years 1 to 9999")
+    return StartTime(timestamp_from_wire(message) if holds else 0)
 
 
 def _snapshot_start(message: stream_pb2.SnapshotStart, checked: Checked, path: str) -> SnapshotStart:

@@ -63,13 +63,13 @@ class PendingAcks:
         for frame, _ in self._waiting.values():
             self._send(frame)
 
-    def resolve(self, result: stream.AckResult, read_to: Position) -> None:
+    def resolve(self, result: stream.AckResult, arrivals: int) -> None:
         """Answers the ack's caller, if it still waits. A status of tomorrow's says that nothing is known: none."""
         _, waiting = self._waiting.get(result.ack_id, (None, None))
         status = _STATUS.get(result.status)
         if waiting is not None and status is not None and not waiting.done():
             items = [_STATUS.get(item.status, AckStatus.UNKNOWN) for item in result.items]
-            waiting.set_result(AckResult(status=status, floor=result.floor, items=items, read_to=read_to))
+            waiting.set_result(AckResult(status=status, floor=result.floor, items=items, arrivals=arrivals))
 
     def fail(self, error: StateSetError) -> None:
         """No result will come any more."""

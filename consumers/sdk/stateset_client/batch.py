@@ -1,7 +1,7 @@
 """What a subscriber is handed: values of the stream, each with the position that it leads to."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,6 +23,7 @@ class Batch:
         delivery_epoch: Of the opening of the subscription that brought it; 0 without a subscription.
         attempts: By event, the how many-th time it is sent, where the events come again after RETRY or a replay, or
             waited for one that does. Such a batch covers no range and moves no position. Else empty.
+        arrival: The how many-th batch it is that has come, where events are settled one by one.
     """
 
     shard: int
@@ -32,6 +33,7 @@ class Batch:
     position: Position
     delivery_epoch: int
     attempts: Sequence[int] = ()
+    arrival: int = 0
 
     def without(self, hides: Callable[[OrderEvent], bool]) -> "Batch":
         """The batch without some of its events; it covers the same range."""
@@ -94,13 +96,13 @@ class AckResult:
 
     Attributes:
         items: Of an ack of single events: what became of each, in its sequence.
-        read_to: Where the reader stood when the result came: what is below was sent before.
+        arrivals: How many batches had come before it, where events are settled one by one.
     """
 
     status: AckStatus
     floor: Position
     items: Sequence[AckStatus] = ()
-    read_to: Position = field(default_factory=Position)
+    arrivals: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ from stateset.order.v1.order_event_pb2 import OrderEvent
 
 @dataclass(slots=True)
 class Cover:
-    """Of one order: what was sent behind `seq` and below `end` comes again in its turn, or is parked."""
+    """Of one order: what is behind `seq` and was in the first `arrivals` batches comes again, or is parked."""
 
     seq: int
-    end: float = inf
+    arrivals: float = inf
 
 
 class Covers:
@@ -21,16 +21,16 @@ class Covers:
         self._covers: dict[str, Cover] = {}
 
     def begin(self, event: OrderEvent) -> Cover:
-        """The event is about to be answered with RETRY or PARK_KEY. Set the end once the answer is committed."""
+        """The event is about to be answered with RETRY or PARK_KEY. Its end is set once that is committed."""
         cover = self._covers[event.order_id] = Cover(seq=event.seq)
         return cover
 
-    def hides(self, event: OrderEvent) -> bool:
-        """Whether the event is covered; the first one that is not ends its order's cover."""
+    def hides(self, event: OrderEvent, arrival: int) -> bool:
+        """Whether the event of a batch is covered; the first one that is not ends its order's cover."""
         cover = self._covers.get(event.order_id)
         if cover is None:
             return False
-        if cover.seq < event.seq < cover.end:
+        if cover.seq < event.seq and arrival <= cover.arrivals:
             return True
         del self._covers[event.order_id]
         return False

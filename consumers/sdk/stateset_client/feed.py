@@ -58,6 +58,7 @@ class Feed:
         self._cursor: Cursor | None = None
         self._snapshot: SnapshotReader | None = None
         self._in_snapshot = False
+        self._arrivals = 0
         self._delivery_epoch = 0
         self._silence_seconds = _OPENED_SECONDS
         self._told_seconds: float | None = None
@@ -187,8 +188,14 @@ class Feed:
         for encoded in events.batches:
             batch = cursor.advance(encoded, self._delivery_epoch)
             self.window.receive(len(batch.events), size_bytes)
-            self.inbox.put(self._news(batch), size_bytes)
+            self._put(self._news(batch), size_bytes)
             size_bytes = 0  # the whole frame's, told with its first batch
+
+    def _put(self, batch: Batch, size_bytes: int) -> None:
+        if self._spec.unacked_events_max:
+            self._arrivals += 1
+            batch = replace(batch, arrival=self._arrivals)
+        self.inbox.put(batch, size_bytes)
 
     def _news(self, batch: Batch) -> Batch:
         """The batch without the events that a snapshot before it included."""
@@ -233,7 +240,7 @@ class Feed:
             attempts=[each.attempt for each in redelivery.deliveries],
         )
         self.window.receive(len(events), size_bytes)
-        self.inbox.put(batch, size_bytes)
+        self._put(batch, size_bytes)
 
     def _on_progress(self, progress: stream.Progress, _size_bytes: int) -> None:
         self._backoff.reset()
@@ -242,7 +249,7 @@ class Feed:
         self.inbox.note(Progress(at=progress.at, as_of=progress.as_of))
 
     def _on_ack_result(self, result: stream.AckResult, _size_bytes: int) -> None:
-        self.acks.resolve(result, self._opened_cursor().position)
+        self.acks.resolve(result, self._arrivals)
 
     def _on_go_away(self, go_away: stream.GoAway, _size_bytes: int) -> None:
         self._told_seconds = go_away.retry_after.ToMicroseconds() / 1e6

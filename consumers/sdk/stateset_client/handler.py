@@ -89,7 +89,7 @@ class EventHandler:
             for overtaken in self._lines.values():
                 overtaken.clear()  # all of it comes again on the new stream
         for event, attempt in zip(batch.events, batch.attempts or repeat(1), strict=False):
-            if self._covers.hides(event):
+            if self._covers.hides(event, batch.arrival):
                 continue
             line = self._lines.get(event.order_id)
             if line is None:
@@ -109,7 +109,7 @@ class EventHandler:
                 line.clear()  # they are covered by it: they come again, or are parked as well
                 cover = self._covers.begin(event)
                 result = await self._settle(settled)
-                cover.end = result.read_to.next_seq[event.shard]
+                cover.arrivals = result.arrivals
             else:
                 await self._settle(settled)
         del self._lines[order_id]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Generic
 
 from stateset.common.v1.position_pb2 import Position
@@ -178,7 +179,7 @@ class Projection(Generic[Session]):
         result = await self._settle([parking(poisoned.event, poisoned.error)], subscription)
         if list(result.items) != [AckStatus.COMMITTED]:
             raise _StartAgainError
-        cover.end = result.read_to.next_seq[poisoned.event.shard]
+        cover.arrivals = result.arrivals
 
     async def _settle(self, settled: Sequence[Settled], subscription: Subscription) -> AckResult:
         while True:
@@ -210,7 +211,7 @@ class Projection(Generic[Session]):
         """The batches without the events that were parked with an earlier one of their order after they were sent."""
         if not self._parks:
             return batches
-        kept = [batch.without(self._covers.hides) for batch in batches]
+        kept = [batch.without(partial(self._covers.hides, arrival=batch.arrival)) for batch in batches]
         return [batch for batch, sent in zip(kept, batches, strict=True) if batch.events or not sent.attempts]
 
     def _apply_one(self, event: OrderEvent, session: Session) -> None:

@@ -157,6 +157,12 @@ async def test_a_stream_starts_at_a_time() -> None:
             ["to"],
         ),
         (
+            stream_pb2.Start(time=Timestamp(seconds=1 << 62)),
+            StatusCode.INVALID_ARGUMENT,
+            "INVALID_REQUEST",
+            ["to.time"],
+        ),
+        (
             stream_pb2.Start(position=position_pb2.Position(log_epoch="another", next_seq=[1, 1, 1])),
             StatusCode.FAILED_PRECONDITION,
             "LOG_EPOCH_CHANGED",

@@ -16,10 +16,11 @@ class Script:
         self.arrivals: asyncio.Queue[Arrivals] = asyncio.Queue()
         self.settled: list[tuple[int, Outcome]] = []
         self.answering = asyncio.Event()
-        self._read_to = 1
+        self._arrivals = 0
 
     def arrive(self, *versions: int, attempts: tuple[int, ...] = (), delivery_epoch: int = 1) -> None:
         events = [OrderEvent(order_id="o-1", version=version, shard=0, seq=version) for version in versions]
+        self._arrivals += 1
         batch = Batch(
             shard=0,
             first_seq=versions[0],
@@ -28,8 +29,8 @@ class Script:
             position=Position(),
             delivery_epoch=delivery_epoch,
             attempts=attempts,
+            arrival=self._arrivals,
         )
-        self._read_to = max(self._read_to, versions[-1] + 1)
         self.arrivals.put_nowait(Arrivals(batches=[batch], progress=None, events=len(events), size_bytes=0))
 
     async def take(self, *, events_max: int) -> Arrivals:
@@ -43,7 +44,7 @@ class Script:
             status=AckStatus.COMMITTED,
             floor=Position(),
             items=[AckStatus.COMMITTED],
-            read_to=Position(next_seq=[self._read_to]),
+            arrivals=self._arrivals,
         )
 
 

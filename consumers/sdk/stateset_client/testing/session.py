@@ -209,12 +209,17 @@ class Session:
             batch = self._fake.batch(shard, self.next_seq[shard], self._spec, self._eventsnow(events_max))
             if batch is not None:
                 self.next_seq[shard] = batch.last_seq + 1
-                sent = [event for event in batch.events if self._settling.passes(event)]
-                batch = EventBatch(shard=shard, first_seq=batch.first_seq, last_seq=batch.last_seq, events=sent)
-                self._spend(len(sent), batch.ByteSize())
-                self._fake.sent_events += len(sent)
+                batch = self._passing(batch)
+                self._spend(len(batch.events), batch.ByteSize())
+                self._fake.sent_events += len(batch.events)
                 batches.append(batch)
         return batches
+
+    def _passing(self, batch: EventBatch) -> EventBatch:
+        if self._settling.keeps_nothing:
+            return batch
+        sent = [event for event in batch.events if self._settling.passes(event)]
+        return EventBatch(shard=batch.shard, first_seq=batch.first_seq, last_seq=batch.last_seq, events=sent)
 
     def _spend(self, events: int, size_bytes: int) -> None:
         self._credit = [self._credit[0] - events, self._credit[1] - size_bytes]

@@ -85,6 +85,11 @@ class Settling:
         return 0 < self._unacked_events_max <= len(self._sent)
 
     @property
+    def keeps_nothing(self) -> bool:
+        """Whether every event is sent as it comes, and none is remembered."""
+        return not (self._unacked_events_max or self._book.done or self._book.parked)
+
+    @property
     def unfinished(self) -> int:
         """How many events are sent or wait, and are not finished."""
         return len(self._sent)
