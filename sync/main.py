@@ -200,7 +200,7 @@ async def _serving(
             tasks.create_task(streams.drain_when(draining), name="drain"),
             tasks.create_task(SubscriptionGauges(streams.all, meter).run(), name="subscription-gauges"),
         ]
-        floors = Floors(acks, freshness, ring)
+        floors = Floors(acks, freshness, ring, ports.source)
         parts = Parts(
             streams=streams,
             floors=floors,

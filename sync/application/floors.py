@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from infra.kernel.position import Position, check_log, check_start
 from sync.application.acks import Acks
 from sync.application.freshness import Freshness
+from sync.application.ports import EventSource
 from sync.domain.errors import AckRefusedError
 from sync.domain.ring import Ring
 from sync.domain.subscription import Ack, AckOutcome, AckStatus, SubscriptionKey
@@ -36,8 +37,9 @@ class Summary:
 class Floors:
     """For readers whose streams go one way: what they were sent is not known here, so the head is the bound."""
 
-    def __init__(self, acks: Acks, freshness: Freshness, ring: Ring) -> None:
+    def __init__(self, acks: Acks, freshness: Freshness, ring: Ring, source: EventSource) -> None:
         self._acks = acks
+        self._source = source
         self._freshness = freshness
         self._ring = ring
 
@@ -47,13 +49,15 @@ class Floors:
         Raises:
             AckRefusedError: It says more than there is.
             PositionError: It names another log.
+            SourceUnavailableError: It says more than is known here, and the log cannot be asked.
         """
         ours = self._freshness.position
         check_log(through, ours.log_epoch, len(ours.next_seq))
         moves = {shard: seq for shard, seq in enumerate(through.next_seq) if seq}
+        heads = await self._heads(moves)
         for shard, seq in moves.items():
-            if seq > self._ring.next_seqs[shard]:
-                raise AckRefusedError("through.next_seq", f"shard {shard} ends below {self._ring.next_seqs[shard]}")
+            if seq > heads[shard]:
+                raise AckRefusedError("through.next_seq", f"shard {shard} ends below {heads[shard]}")
         answered: asyncio.Future[AckOutcome] = asyncio.get_running_loop().create_future()
 
         def answer(outcome: AckOutcome | Exception) -> None:
@@ -76,6 +80,7 @@ class Floors:
 
         Raises:
             PositionError: One of them is of another log, or ahead of this one.
+            SourceUnavailableError: One of them is ahead of all that is known here, and the log cannot be asked.
         """
         summary, waiting = Summary(), 0
         done = asyncio.Event()
@@ -91,7 +96,7 @@ class Floors:
             done.set()
 
         async for checkpoint in checkpoints:
-            ack = self._ack(checkpoint)
+            ack = await self._ack(checkpoint)
             waiting += 1
             await self._acks.submit(ack, lambda outcome, key=checkpoint.key: answered(key, outcome))  # type: ignore[misc]  # bound early
         while waiting:
@@ -101,14 +106,24 @@ class Floors:
             raise failed[0]
         return summary
 
-    def _ack(self, checkpoint: Checkpoint) -> Ack:
+    async def _ack(self, checkpoint: Checkpoint) -> Ack:
         here, through = self._freshness.position, checkpoint.through
         check_log(through, here.log_epoch, len(here.next_seq))
         moves = {shard: seq for shard, seq in enumerate(through.next_seq) if seq}
-        head = self._freshness.head
-        heads = here.next_seq if head is None else tuple(map(max, head.next_seq, here.next_seq))
+        heads = await self._heads(moves)
         check_start(through, (0,) * len(heads), heads, tuple(moves))
         return Ack(key=checkpoint.key, ack_id="", delivery_epoch=checkpoint.delivery_epoch, through=moves)
+
+    async def _heads(self, moves: Mapping[int, int]) -> tuple[int, ...]:
+        """Where the log ends. It is asked only for who is ahead of what is known here: he may have read elsewhere."""
+        known = self._known()
+        if any(seq > known[shard] for shard, seq in moves.items()):
+            self._freshness.read(await self._source.head())
+        return self._known()
+
+    def _known(self) -> tuple[int, ...]:
+        head = self._freshness.head
+        return self._ring.next_seqs if head is None else tuple(map(max, head.next_seq, self._ring.next_seqs))
 
 
 def _count(summary: Summary, name: str, status: AckStatus) -> None:

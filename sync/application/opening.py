@@ -97,7 +97,7 @@ class Openings:
 
         Raises:
             PositionError: One of them cannot.
-            SourceUnavailableError: It is a time, and the log cannot be asked.
+            SourceUnavailableError: It is a time, or ahead of all that is known here, and the log cannot be asked.
         """
         return await self._checked(await self._start(start, selection, stored), selection.shards)
 
@@ -154,8 +154,9 @@ class Openings:
             check_start(self._position(start), self._earliest(), self._heads(), shards)
         except PositionAheadError:
             # The log may have grown since its head was last read: whoever was answered by it a moment ago may come
-            # here before its events do.
-            check_start(self._position(start), self._earliest(), await self._newest_heads(), shards)
+            # here before its events do. If it cannot be asked now, nobody can say that the position is wrong.
+            self._freshness.read(await self._source.head())
+            check_start(self._position(start), self._earliest(), self._heads(), shards)
         return start
 
     def _heads(self) -> tuple[int, ...]:

@@ -27,7 +27,8 @@ _REPEATED: Final = frozenset({StatusCode.FAILED_PRECONDITION, StatusCode.ALREADY
 _FENCED_REASON: Final = "REQUEST_FENCED"
 _OPTIONS: Final = (
     *(("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)),
-    *(("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 2_000)),  # so that a dead link is left
+    *(("grpc.keepalive_time_ms", 10_000), ("grpc.keepalive_timeout_ms", 2_000)),  # so that a dead link is left,
+    *(("grpc.http2.ping_timeout_ms", 2_000), ("grpc.http2.max_pings_without_data", 0)),  # … and not after a minute
 )
 
 

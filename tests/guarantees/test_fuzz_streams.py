@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1 import log_service_pb2, log_service_pb2_grpc, order_service_pb2
-from stateset.stream.v1.stream_pb2 import START_POINT_STORED, ClientFrame, Open, Start
+from stateset.stream.v1.stream_pb2 import START_POINT_STORED, Ack, ClientFrame, Close, Credit, Heartbeat, Open, Start
 from stateset.sync.v1 import sync_service_pb2
 from stateset_client import OrderClient
 
@@ -38,9 +38,18 @@ def _known(log_epoch: str) -> Known:
         start = chance.choice([Start(), Start(position=position(chance)), Start(point=START_POINT_STORED)])
         return Open(start=start, subscription=chance.choice(["", "", f"s-{chance.randrange(100)}"]))
 
+    def frame(chance: Any) -> ClientFrame:  # noqa: ANN401 - as above
+        after = (
+            ClientFrame(credit=Credit(events=1_000, bytes=1_000_000)),
+            ClientFrame(ack=Ack(ack_id="a", through=position(chance))),
+            ClientFrame(heartbeat=Heartbeat(heartbeat_seq=1)),
+            ClientFrame(close=Close()),
+        )
+        return ClientFrame(open=opening(chance)) if chance.random() < 2 / 3 else chance.choice(after)
+
     return {
         **KNOWN,
-        "frame": lambda chance: ClientFrame(open=opening(chance)) if chance.random() < 1 / 2 else None,
+        "frame": frame,
         "open": opening,
         "position": position,
         "through": position,

@@ -7,6 +7,7 @@ import grpc.aio
 _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # a minute otherwise, whatever the line above says
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", 1_048_576 + 65_536),
     ("grpc.enable_http_proxy", 0),

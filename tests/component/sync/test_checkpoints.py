@@ -57,6 +57,17 @@ async def test_checkpoints_of_many_subscriptions_are_durable_when_the_call_retur
         assert (await put(client, [])).committed == 0
 
 
+async def test_a_checkpoint_ahead_of_what_is_known_is_not_refused_while_the_log_cannot_be_asked() -> None:
+    log = LogMaker()
+    async with open_server(log.source) as client:
+        await eventually(lambda: log.source.confirmed is not None)
+        log.source.available = False
+        ahead = position_pb2.Position(log_epoch=log.log_epoch, next_seq=[9, 1, 1])
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await put(client, [checkpoint("s", 1, ahead)])
+        assert refusal_of(raised.value)[:2] == (StatusCode.UNAVAILABLE, "LOG_UNAVAILABLE")
+
+
 @pytest.mark.parametrize(
     ("name", "log_epoch", "next_seq", "code", "reason"),
     [

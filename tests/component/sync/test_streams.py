@@ -104,6 +104,15 @@ async def test_a_position_that_cannot_be_served_is_refused_and_never_jumped(
         assert (code, reason, []) == await stream.refusal()
 
 
+async def test_a_position_ahead_of_what_is_known_is_not_refused_while_the_log_cannot_be_asked() -> None:
+    log = LogMaker()
+    async with open_server(log.source) as client:
+        await eventually(lambda: log.source.confirmed is not None)
+        log.source.available = False
+        stream = client.stream_events(stream_pb2.Open(start=start_at(log.position.moved({0: 9}))))
+        assert await stream.refusal() == (StatusCode.UNAVAILABLE, "LOG_UNAVAILABLE", [])
+
+
 async def test_a_position_that_the_log_has_and_the_server_has_not_yet_is_waited_for() -> None:
     log = LogMaker()
     async with open_server(log.source) as client:
