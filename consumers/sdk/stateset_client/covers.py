@@ -1,17 +1,15 @@
 """Which events were sent before the server knew that an earlier one of their order comes again or is set aside."""
 
-from dataclasses import dataclass
-from math import inf
+from typing import NamedTuple
 
 from stateset.order.v1.order_event_pb2 import OrderEvent
 
 
-@dataclass(slots=True)
-class Cover:
+class Cover(NamedTuple):
     """Of one order: what is behind `seq` and was in the first `arrivals` batches comes again, or is parked."""
 
     seq: int
-    arrivals: float = inf
+    arrivals: int
 
 
 class Covers:
@@ -20,10 +18,9 @@ class Covers:
     def __init__(self) -> None:
         self._covers: dict[str, Cover] = {}
 
-    def begin(self, event: OrderEvent) -> Cover:
-        """The event is about to be answered with RETRY or PARK_KEY. Its end is set once that is committed."""
-        cover = self._covers[event.order_id] = Cover(seq=event.seq)
-        return cover
+    def begin(self, event: OrderEvent, arrivals: int) -> None:
+        """The event's RETRY or PARK_KEY was committed when so many batches had arrived."""
+        self._covers[event.order_id] = Cover(event.seq, arrivals)
 
     def hides(self, event: OrderEvent, arrival: int) -> bool:
         """Whether the event of a batch is covered; the first one that is not ends its order's cover."""

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Final
+from typing import Final, NamedTuple
 
 from stateset.order.v1.order_event_pb2 import OrderEvent
 
@@ -16,6 +16,15 @@ from stateset_client.poison import PoisonError, parking
 from stateset_client.subscription import Subscription
 
 _TAKEN_EVENTS_MAX: Final = 1_000
+# Then the server holds the order's later events back. After any other status it has settled the event before, or sends
+# it again, and waits for an answer to all that it has sent behind it.
+_HELD: Final = frozenset({AckStatus.COMMITTED, AckStatus.PARKING_FULL})
+
+
+class _Waiting(NamedTuple):
+    event: OrderEvent
+    attempt: int
+    arrival: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +70,7 @@ class EventHandler:
         self._subscription = subscription
         self._handle = handle
         self._policy = policy or RetryPolicy()
-        self._lines: dict[str, deque[tuple[OrderEvent, int]]] = {}
+        self._lines: dict[str, deque[_Waiting]] = {}
         self._covers = Covers()
         self._delivery_epoch = 0
         self._at_once = asyncio.Semaphore(self._policy.at_once_max)
@@ -95,24 +104,28 @@ class EventHandler:
             if line is None:
                 line = self._lines[event.order_id] = deque()
                 tasks.create_task(self._work_off(event.order_id, line), name=f"handle-{event.order_id}")
-            line.append((event, attempt))
+            line.append(_Waiting(event, attempt, batch.arrival))
 
-    async def _work_off(self, order_id: str, line: deque[tuple[OrderEvent, int]]) -> None:
+    async def _work_off(self, order_id: str, line: deque[_Waiting]) -> None:
         while line:
-            event, attempt = line.popleft()
+            event, attempt, _ = line.popleft()
             epoch = self._delivery_epoch
             async with self._at_once:
                 settled = await self._settled(event, attempt)
-            if settled.outcome in (Outcome.RETRY, Outcome.PARK_KEY):
-                if epoch != self._delivery_epoch:
-                    continue  # it comes again on the new stream, and what is in the line now is of that
-                line.clear()  # they are covered by it: they come again, or are parked as well
-                cover = self._covers.begin(event)
-                result = await self._settle(settled)
-                cover.arrivals = result.arrivals
-            else:
+            if settled.outcome is Outcome.DONE:
                 await self._settle(settled)
+            elif epoch == self._delivery_epoch:  # else it comes again on the new stream: it is in the line by now
+                result = await self._settle(settled)
+                if _HELD.intersection(result.items):
+                    self._leave_out(event, line, result.arrivals)
         del self._lines[order_id]
+
+    def _leave_out(self, event: OrderEvent, line: deque[_Waiting], arrivals: int) -> None:
+        """What was sent before the server knew of the event's outcome comes again behind it, or is parked with it."""
+        self._covers.begin(event, arrivals)
+        kept = [each for each in line if not self._covers.hides(each.event, each.arrival)]
+        line.clear()
+        line.extend(kept)
 
     async def _settled(self, event: OrderEvent, attempt: int) -> Settled:
         try:

@@ -175,11 +175,10 @@ class Projection(Generic[Session]):
             await self._settle(done, subscription)  # what is not committed comes again, and is known by its version
 
     async def _park(self, poisoned: PoisonedError, subscription: Subscription) -> None:
-        cover = self._covers.begin(poisoned.event)
         result = await self._settle([parking(poisoned.event, poisoned.error)], subscription)
         if list(result.items) != [AckStatus.COMMITTED]:
             raise _StartAgainError
-        cover.arrivals = result.arrivals
+        self._covers.begin(poisoned.event, result.arrivals)
 
     async def _settle(self, settled: Sequence[Settled], subscription: Subscription) -> AckResult:
         while True:

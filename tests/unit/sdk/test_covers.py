@@ -8,12 +8,10 @@ def event(seq: int, order_id: str = "o-1") -> OrderEvent:
     return OrderEvent(order_id=order_id, shard=0, seq=seq)
 
 
-def test_later_events_of_the_order_are_hidden_until_the_answer_has_come_and_no_longer() -> None:
+def test_later_events_of_the_order_are_hidden_if_they_came_before_the_answer_and_no_longer() -> None:
     covers = Covers()
-    cover = covers.begin(event(5))
-    assert covers.hides(event(9), arrival=2)
+    covers.begin(event(5), arrivals=3)
     assert not covers.hides(event(9, "o-2"), arrival=2)
-    cover.arrivals = 3
     assert covers.hides(event(90), arrival=3)
     assert not covers.hides(event(9), arrival=4)
     assert not covers.hides(event(9), arrival=3), "the cover has ended"
@@ -21,6 +19,6 @@ def test_later_events_of_the_order_are_hidden_until_the_answer_has_come_and_no_l
 
 def test_the_event_itself_ends_its_cover_when_it_comes_again() -> None:
     covers = Covers()
-    covers.begin(event(5))
+    covers.begin(event(5), arrivals=3)
     assert not covers.hides(event(5), arrival=2)
     assert not covers.hides(event(6), arrival=2)

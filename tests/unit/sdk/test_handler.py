@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset_client import AckResult, AckStatus, Arrivals, Batch, EventHandler, Outcome, RetryPolicy, Settled
@@ -15,8 +16,14 @@ class Script:
     def __init__(self) -> None:
         self.arrivals: asyncio.Queue[Arrivals] = asyncio.Queue()
         self.settled: list[tuple[int, Outcome]] = []
-        self.answering = asyncio.Event()
-        self._arrivals = 0
+        self.status = AckStatus.COMMITTED
+        self._answering = asyncio.Event()
+        self._arrivals = self._answered = 0
+
+    def answer(self) -> None:
+        """From now on: what arrived before this had been sent before the answer."""
+        self._answered = self._arrivals
+        self._answering.set()
 
     def arrive(self, *versions: int, attempts: tuple[int, ...] = (), delivery_epoch: int = 1) -> None:
         events = [OrderEvent(order_id="o-1", version=version, shard=0, seq=version) for version in versions]
@@ -39,13 +46,8 @@ class Script:
 
     async def settle(self, settled: Settled) -> AckResult:
         self.settled.append((settled.event.version, settled.outcome))
-        await self.answering.wait()
-        return AckResult(
-            status=AckStatus.COMMITTED,
-            floor=Position(),
-            items=[AckStatus.COMMITTED],
-            arrivals=self._arrivals,
-        )
+        await self._answering.wait()
+        return AckResult(status=self.status, floor=Position(), items=[self.status], arrivals=self._answered)
 
 
 async def test_an_event_that_was_sent_before_the_server_knew_of_a_retry_waits_for_its_turn() -> None:
@@ -63,7 +65,7 @@ async def test_an_event_that_was_sent_before_the_server_knew_of_a_retry_waits_fo
     await eventually(lambda: script.settled == [(1, Outcome.RETRY)])
     script.arrive(2, 3)
     await eventually(script.arrivals.empty)
-    script.answering.set()
+    script.answer()
     script.arrive(1, 2, attempts=(2, 1))
     script.arrive(3, attempts=(1,))
     script.arrive(4)
@@ -84,7 +86,7 @@ async def test_an_event_that_fails_after_the_stream_has_changed_takes_nothing_of
             raise OSError("away")
 
     script = Script()
-    script.answering.set()
+    script.answer()
     handler = EventHandler(script, handle, policy=RetryPolicy(delay_seconds=0))  # type: ignore[arg-type]  # as above
     running = asyncio.create_task(handler.run(), name="handling")
     script.arrive(1)
@@ -94,5 +96,28 @@ async def test_an_event_that_fails_after_the_stream_has_changed_takes_nothing_of
     gate.set()
     await eventually(lambda: len(script.settled) == 2)
     assert script.settled == [(1, Outcome.DONE), (2, Outcome.DONE)]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("status", [AckStatus.ALREADY, AckStatus.UNKNOWN, AckStatus.OUT_OF_ORDER])
+async def test_what_the_server_does_not_hold_back_is_not_left_out(status: AckStatus) -> None:
+    """As when an event is done by an answer that outlived its stream, comes again on the new one, and fails there."""
+    handled: list[int] = []
+
+    async def handle(event: OrderEvent) -> None:
+        handled.append(event.version)
+        if handled == [1]:
+            raise OSError("away")
+
+    script = Script()
+    script.status = status
+    handler = EventHandler(script, handle, policy=RetryPolicy(delay_seconds=0))  # type: ignore[arg-type]  # as above
+    running = asyncio.create_task(handler.run(), name="handling")
+    script.arrive(1, 2)
+    await eventually(lambda: script.settled == [(1, Outcome.RETRY)])
+    script.arrive(3)
+    script.answer()
+    await eventually(lambda: handled == [1, 2, 3])
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
