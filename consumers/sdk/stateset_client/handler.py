@@ -112,12 +112,13 @@ class EventHandler:
             epoch = self._delivery_epoch
             async with self._at_once:
                 settled = await self._settled(event, attempt)
-            if settled.outcome is Outcome.DONE:
-                await self._settle(settled)
-            elif epoch == self._delivery_epoch:  # else it comes again on the new stream: it is in the line by now
-                result = await self._settle(settled)
-                if _HELD.intersection(result.items):
-                    self._leave_out(event, line, result.arrivals)
+            if settled.outcome is not Outcome.DONE and epoch != self._delivery_epoch:
+                continue  # it comes again on the new stream: it is in the line by now
+            result = await self._settle(settled)
+            if settled.outcome is not Outcome.DONE and _HELD.intersection(result.items):
+                self._leave_out(event, line, result.arrivals)
+            elif AckStatus.UNKNOWN in result.items and epoch == self._delivery_epoch:
+                line.clear()  # a new stream has answered: all of it comes again there, and in sequence
         del self._lines[order_id]
 
     def _leave_out(self, event: OrderEvent, line: deque[_Waiting], arrivals: int) -> None:
