@@ -11,7 +11,7 @@ from stateset.order.v1 import order_pb2
 
 from infra.kernel.money import AMOUNT_MAX, amount
 from infra.runtime.grpc.status import Violation
-from infra.runtime.grpc.wire import timestamp_from_wire
+from infra.runtime.grpc.wire import NO_TIME, is_time, timestamp_from_wire
 from order.domain.commands import Amount, LineQuantity
 
 T = TypeVar("T")
@@ -23,9 +23,6 @@ _QUANTITY_MAX: Final = 1_000_000_000
 _QUANTITY: Final = f"must be 1 to {_QUANTITY_MAX}"
 _TEXT: Final = f"must be at most {_TEXT_MAX} characters, none U+0000"
 _COST: Final = f"must not come to more than {AMOUNT_MAX} minor units"
-_SECONDS_MIN: Final = -62_135_596_800  # the years 1 to 9999, as the contract's timestamps have them
-_SECONDS_MAX: Final = 253_402_300_799
-_NANOS_MAX: Final = 999_999_999
 
 
 @dataclass(slots=True)
@@ -89,8 +86,8 @@ class Checks:
 
     def time(self, path: str, value: Timestamp) -> int:
         """A time, in microseconds since 1970."""
-        valid = _SECONDS_MIN <= value.seconds <= _SECONDS_MAX and 0 <= value.nanos <= _NANOS_MAX
-        self.require(valid, path, "must be a time of the years 1 to 9999")
+        valid = is_time(value)
+        self.require(valid, path, NO_TIME)
         return timestamp_from_wire(value) if valid else 0
 
     def cost(self, path: str, quantity: int, price_nanos: int, currency_code: str) -> None:

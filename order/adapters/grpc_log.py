@@ -11,7 +11,7 @@ from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.reads import at_least, filtered, listing
 from infra.runtime.grpc.status import InvalidRequestError, Violation
-from infra.runtime.grpc.wire import position_to_wire, timestamp_from_wire, timestamp_to_wire
+from infra.runtime.grpc.wire import NO_TIME, is_time, position_to_wire, timestamp_from_wire, timestamp_to_wire
 from order.adapters.grpc_reads import ORDER_FIELDS
 from order.adapters.grpc_replay import Replays
 from order.application.backlog import ShardBacklog, backlog
@@ -56,6 +56,8 @@ class LogServicer:
         """Where each shard's events of that time begin."""
         if not request.HasField("time"):
             raise InvalidRequestError([Violation("time", "must be set")])
+        if not is_time(request.time):
+            raise InvalidRequestError([Violation("time", NO_TIME)])
         seqs = await self._log.seqs_at(timestamp_from_wire(request.time))
         position = Position(log_epoch=self._log.log_epoch, next_seq=tuple(seqs))
         return log_service_pb2.ResolveTimeResponse(position=position_to_wire(position))

@@ -6,6 +6,8 @@ from infra.kernel.position import Position
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import (
+    NO_TIME,
+    is_time,
     position_from_wire,
     position_of_token,
     position_to_wire,
@@ -44,6 +46,8 @@ def _from_wire(request: sync_service_pb2.ResolvePositionRequest) -> Position | S
         case "token":
             return position_of_token(request.token)
         case "time":
+            if not is_time(request.time):
+                raise InvalidRequestError([Violation("time", NO_TIME)])
             return StartTime(timestamp_from_wire(request.time))
         case "kafka":
             return TopicOffsets(topic=request.kafka.topic, next_offset=tuple(request.kafka.next_offset))

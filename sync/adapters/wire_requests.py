@@ -10,7 +10,7 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import EVERYTHING, FilterError, Term, fields_of, parse
 from infra.kernel.position import Position
-from infra.runtime.grpc.wire import position_from_wire, position_of_token, timestamp_from_wire
+from infra.runtime.grpc.wire import NO_TIME, is_time, position_from_wire, position_of_token, timestamp_from_wire
 from sync.adapters.checked import Checked
 from sync.adapters.wire import EVENT_FIELDS
 from sync.adapters.wire_parking import ack_items
@@ -40,9 +40,6 @@ _BATCH_EVENTS: Final = 500
 _BATCH_EVENTS_MAX: Final = 10_000  # beyond that the frame's bytes are the bound anyway
 _CHECKPOINT_EPOCH_MAX: Final = 2**62  # room for more openings than there will ever be
 _UNACKED_EVENTS_MAX: Final = 50_000  # an event that waits costs about 500 bytes, beside its own
-_SECONDS_MIN: Final = -62_135_596_800  # of a Timestamp, as its own definition has it
-_SECONDS_MAX: Final = 253_402_300_799
-_NANOS: Final = 10**9
 _POINTS: Final = {
     stream_pb2.START_POINT_EARLIEST: StartPoint.EARLIEST,
     stream_pb2.START_POINT_LATEST: StartPoint.LATEST,
@@ -246,9 +243,9 @@ def _start(message: stream_pb2.Start, checked: Checked, path: str, default: Star
 
 
 def _start_time(message: Timestamp, checked: Checked, path: str) -> StartTime:
-    holds = _SECONDS_MIN <= message.seconds <= _SECONDS_MAX and 0 <= message.nanos < _NANOS
-    checked.refuse_unless(holds, path, "must be a time of the years 1 to 9999")
-    return StartTime(timestamp_from_wire(message) if holds else 0)
+    valid = is_time(message)
+    checked.refuse_unless(valid, path, NO_TIME)
+    return StartTime(timestamp_from_wire(message) if valid else 0)
 
 
 def _snapshot_start(message: stream_pb2.SnapshotStart, checked: Checked, path: str) -> SnapshotStart:

@@ -13,6 +13,10 @@ from infra.kernel.position import Position, PositionMalformedError
 
 _VARINT_BITS: Final = 0x7F
 _TOKEN_CHARACTERS_MAX: Final = 4_096
+_SECONDS_MIN: Final = -62_135_596_800  # the years 1 to 9999, as a Timestamp's own definition has them
+_SECONDS_MAX: Final = 253_402_300_799
+_NANOS_MAX: Final = 999_999_999
+NO_TIME: Final = "must be a time of the years 1 to 9999"
 
 
 def position_to_wire(position: Position) -> position_pb2.Position:
@@ -60,6 +64,11 @@ def set_timestamp(message: Timestamp, time_us: int) -> None:
     """Fills a message that is part of another one with microseconds since 1970."""
     message.seconds, micros = divmod(time_us, 1_000_000)
     message.nanos = micros * 1000
+
+
+def is_time(message: Timestamp) -> bool:
+    """Whether the message is a time at all; what is not, no database takes. `NO_TIME` says so to its sender."""
+    return _SECONDS_MIN <= message.seconds <= _SECONDS_MAX and 0 <= message.nanos <= _NANOS_MAX
 
 
 def timestamp_from_wire(message: Timestamp) -> int:

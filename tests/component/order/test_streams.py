@@ -7,6 +7,7 @@ from typing import Any
 import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from stateset.common.v1 import position_pb2
 from stateset.order.v1 import log_service_pb2, order_service_pb2
 from stateset.stream.v1 import stream_pb2
@@ -163,4 +164,7 @@ async def test_a_time_is_a_position_in_the_log(service: OrderService) -> None:
         assert list((await source.position_at(now_us + 1)).next_seq) == [shard.next_seq for shard in head.shards]
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await service.log.ResolveTime(log_service_pb2.ResolveTimeRequest())
+    assert refused(error.value).fields == ["time"]
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await service.log.ResolveTime(log_service_pb2.ResolveTimeRequest(time=Timestamp(seconds=2**62)))
     assert refused(error.value).fields == ["time"]

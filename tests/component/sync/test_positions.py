@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import grpc.aio
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import StatusCode
 from stateset.common.v1 import position_pb2
 from stateset.stream.v1 import stream_pb2
@@ -117,6 +118,7 @@ async def test_a_place_that_there_is_not_is_refused() -> None:
         await eventually(lambda: log.source.confirmed == log.position)
         log.source.trim(1, 5)
         assert await refused(client) == (invalid, "INVALID_REQUEST", ["at"])
+        assert await refused(client, time=Timestamp(seconds=2**62)) == (invalid, "INVALID_REQUEST", ["time"])
         assert await refused(client, token="nonsense!") == (invalid, "POSITION_MALFORMED", [])  # noqa: S106 - of a position
         assert await refused(client, position=wire(1, 9, log=log)) == (invalid, "POSITION_MALFORMED", [])
         assert await refused(client, position=wire(0, 0, 0, log=log)) == (invalid, "POSITION_MALFORMED", [])
