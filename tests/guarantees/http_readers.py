@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -28,9 +28,10 @@ class StreamEndedError(Exception):
 
 
 class HttpStream:
-    """One stream, in place of a call."""
+    """One stream, in place of a call. Tells which token it has come to as its frames are read, not as they arrive."""
 
-    def __init__(self, frames: AsyncGenerator[ServerFrame, None]) -> None:
+    def __init__(self, frames: AsyncGenerator[tuple[str, ServerFrame], None], passed: Callable[[str], None]) -> None:
+        self._passed = passed
         self._replies: asyncio.Queue[Any] = asyncio.Queue(_WAITING_MAX)
         self._reading = asyncio.create_task(self._read_all(frames), name="http stream")
 
@@ -43,18 +44,22 @@ class HttpStream:
         reply = await self._replies.get()
         if isinstance(reply, StreamEndedError):
             raise reply
-        return reply
+        if reply is grpc.aio.EOF:
+            return reply
+        token, frame = reply
+        self._passed(token)
+        return SubscribeResponse(frame=frame)
 
     def cancel(self) -> None:
         """The reader leaves."""
         self._reading.cancel()
 
-    async def _read_all(self, frames: AsyncGenerator[ServerFrame, None]) -> None:
+    async def _read_all(self, frames: AsyncGenerator[tuple[str, ServerFrame], None]) -> None:
         end: Any = grpc.aio.EOF
         try:
             async with aclosing(frames):
                 async for frame in frames:
-                    await self._replies.put(SubscribeResponse(frame=frame))
+                    await self._replies.put(frame)
         except StreamEndedError as error:
             end = error
         except _BROKEN as error:
@@ -71,9 +76,12 @@ class ServerSent:
 
     def open(self, _spec: object) -> HttpStream:
         """The next stream, from where the last one has come to."""
-        return HttpStream(self._frames())
+        return HttpStream(self._frames(), self._pass)
 
-    async def _frames(self) -> AsyncGenerator[ServerFrame, None]:
+    def _pass(self, token: str) -> None:
+        self._token = token
+
+    async def _frames(self) -> AsyncGenerator[tuple[str, ServerFrame], None]:
         headers = {**SSE, **({"last-event-id": self._token} if self._token else {})}
         asked = {"start": "EARLIEST", "heartbeatInterval": _HEARTBEAT}
         kind = token = ""
@@ -92,8 +100,7 @@ class ServerSent:
                 elif name == "data":
                     if kind == "error":
                         raise StreamEndedError(_reason_of(json.loads(value)))
-                    self._token = token
-                    yield ParseDict(json.loads(value), ServerFrame())
+                    yield token, ParseDict(json.loads(value), ServerFrame())
 
 
 class Sockets:
@@ -105,9 +112,12 @@ class Sockets:
 
     def open(self, _spec: object) -> HttpStream:
         """The next stream, from where the last one has come to."""
-        return HttpStream(self._frames())
+        return HttpStream(self._frames(), self._pass)
 
-    async def _frames(self) -> AsyncGenerator[ServerFrame, None]:
+    def _pass(self, token: str) -> None:
+        self._token = token
+
+    async def _frames(self) -> AsyncGenerator[tuple[str, ServerFrame], None]:
         start = {"token": self._token} if self._token else {}
         opening = {"start": {"point": "START_POINT_EARLIEST"}, "credit": _CREDIT, "heartbeatInterval": _HEARTBEAT}
         async with connect(f"ws://{self._address}/v1/stream", max_size=None, proxy=None) as socket:
@@ -116,8 +126,7 @@ class Sockets:
                 message = json.loads(text)
                 if "error" in message:
                     raise StreamEndedError(_reason_of(message["error"]))
-                self._token = message["token"]
-                yield ParseDict(message["frame"], ServerFrame())
+                yield message["token"], ParseDict(message["frame"], ServerFrame())
 
 
 def _reason_of(status: Mapping[str, Any]) -> str:

@@ -41,6 +41,7 @@ _CREDIT_BYTES: Final = 4_194_304
 _DAWDLES: Final = 0.2  # of the frames
 _DAWDLE_SECONDS: Final = (0.2, 4.0)  # no wait for anything: a slow reader is one that lets time go by
 _SILENCE: Final = "SILENCE"
+_NOT_TOLD: Final = "Internal error from Core"  # gRPC's own: a write met the end of its stream, and nobody says why
 _SUBSCRIPTION: Final = "guarantees"
 _streams = count(1)
 
@@ -94,7 +95,8 @@ class Reader:
             except StreamEndedError as error:
                 reason = str(error)
             except grpc.aio.AioRpcError as error:
-                reason = info_of(details_of(error)).reason or error.code().name
+                told = info_of(details_of(error)).reason or error.code().name
+                reason = _SILENCE if error.details() == _NOT_TOLD else told
             except (TimeoutError, asyncio.InvalidStateError):  # the latter: an ack met the end of its stream
                 reason = _SILENCE
             finally:
