@@ -141,17 +141,15 @@ class Writer:
             DeadlineTooShortError: Its turn came too late; nothing was done.
             StoreUnavailableError: The database cannot be used.
         """
+        self.admit()
         return await self.enqueue(submission)
 
     def enqueue(self, submission: Submission) -> "asyncio.Future[Reply]":
         """The answer to come, for a caller with many commands, who would need a task for each to `submit` them.
 
-        It ends as `submit` does. Cancelling it takes back a command that still waits.
-
-        Raises:
-            OverloadedError: Too many commands wait, or have waited for too long; nothing was done.
+        For those who have just waited for `room`: nothing is refused here, however slowly they come. It ends as
+        `submit` does. Cancelling it takes back a command that still waits.
         """
-        self.admit()
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(submission, future, self._clock.monotonic()))
         if len(self._queue) >= self._wanted:
