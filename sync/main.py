@@ -33,6 +33,7 @@ from sync.application.acks import Acks
 from sync.application.catch_up import CatchUp
 from sync.application.floors import Floors
 from sync.application.freshness import Freshness, refuse_other_log
+from sync.application.horizons import Horizons
 from sync.application.ingest import Ingest
 from sync.application.lag import LagMeter, Lags
 from sync.application.management import Management
@@ -160,7 +161,8 @@ async def _serving(
     ring = Ring(position.next_seq, ring_bytes_max=settings.ring_bytes_max)
     freshness = Freshness(position, clock)
     acks = Acks(ports.subscriptions, clock)
-    meter = LagMeter(ring, freshness, clock)
+    horizons = Horizons(ports.source, ring, freshness)
+    meter = LagMeter(horizons, ring, freshness, clock)
     fresh = Condition(FRESH)
     draining = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
@@ -168,6 +170,7 @@ async def _serving(
             ports.source,
             ring,
             freshness,
+            horizons,
             ports.subscriptions,
             _accounting(settings, ports),
             stream_seconds_max=settings.stream_seconds_max,
@@ -198,9 +201,9 @@ async def _serving(
             ),
             tasks.create_task(acks.run(), name="acks"),
             tasks.create_task(streams.drain_when(draining), name="drain"),
-            tasks.create_task(SubscriptionGauges(streams.all, meter).run(), name="subscription-gauges"),
+            tasks.create_task(SubscriptionGauges(streams.all, horizons).run(), name="subscription-gauges"),
         ]
-        floors = Floors(acks, freshness, ring, ports.source)
+        floors = Floors(acks, freshness, horizons)
         parts = Parts(
             streams=streams,
             floors=floors,

@@ -9,9 +9,8 @@ from typing import Final
 from infra.kernel.position import Position, check_log, check_start
 from sync.application.acks import Acks
 from sync.application.freshness import Freshness
-from sync.application.ports import EventSource
+from sync.application.horizons import Horizons
 from sync.domain.errors import AckRefusedError
-from sync.domain.ring import Ring
 from sync.domain.subscription import Ack, AckOutcome, AckStatus, SubscriptionKey
 
 _FENCED_NAMES_MAX: Final = 100
@@ -37,11 +36,10 @@ class Summary:
 class Floors:
     """For readers whose streams go one way: what they were sent is not known here, so the head is the bound."""
 
-    def __init__(self, acks: Acks, freshness: Freshness, ring: Ring, source: EventSource) -> None:
+    def __init__(self, acks: Acks, freshness: Freshness, horizons: Horizons) -> None:
         self._acks = acks
-        self._source = source
         self._freshness = freshness
-        self._ring = ring
+        self._horizons = horizons
 
     async def ack(self, key: SubscriptionKey, delivery_epoch: int, through: Position) -> tuple[AckStatus, Position]:
         """Says that everything below `through` is done; what became of that, and the durable floor now.
@@ -116,14 +114,10 @@ class Floors:
 
     async def _heads(self, moves: Mapping[int, int]) -> tuple[int, ...]:
         """Where the log ends. It is asked only for who is ahead of what is known here: he may have read elsewhere."""
-        known = self._known()
-        if any(seq > known[shard] for shard, seq in moves.items()):
-            self._freshness.read(await self._source.head())
-        return self._known()
-
-    def _known(self) -> tuple[int, ...]:
-        head = self._freshness.head
-        return self._ring.next_seqs if head is None else tuple(map(max, head.next_seq, self._ring.next_seqs))
+        heads = self._horizons.known().heads
+        if any(seq > heads[shard] for shard, seq in moves.items()):
+            return (await self._horizons.read()).heads
+        return heads
 
 
 def _count(summary: Summary, name: str, status: AckStatus) -> None:

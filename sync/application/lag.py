@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from infra.kernel.position import Position
 from infra.runtime.clock import Clock
 from sync.application.freshness import Freshness
+from sync.application.horizons import Horizons
 from sync.application.ports import Parking, Subscriptions
 from sync.domain.errors import SubscriptionNotFoundError
 from sync.domain.frames import Lag, LagBound
-from sync.domain.lag import Horizon, Standing, lag_of, unacked_by_shard, unacked_of
+from sync.domain.lag import Standing, lag_of, unacked_by_shard, unacked_of
 from sync.domain.ring import Ring
 from sync.domain.subscription import SubscriptionKey
 
@@ -24,9 +25,10 @@ class SubscriptionLag:
 
 
 class LagMeter:
-    """Knows the log's head, how much of the log is here, and the orders of recent events."""
+    """Knows the log's horizon, when it was covered, and the orders of recent events."""
 
-    def __init__(self, ring: Ring, freshness: Freshness, clock: Clock) -> None:
+    def __init__(self, horizons: Horizons, ring: Ring, freshness: Freshness, clock: Clock) -> None:
+        self._horizons = horizons
         self._ring = ring
         self._freshness = freshness
         self._clock = clock
@@ -35,17 +37,10 @@ class LagMeter:
         """The lag of a reader."""
         as_of_us = self._freshness.covered_as_of_us(standing.next_seqs, standing.shards)
         return replace(
-            lag_of(standing, self.horizon()),
+            lag_of(standing, self._horizons.known()),
             time_us=max(0, self._clock.now_us() - as_of_us) if as_of_us else None,
             blocking_order_id=self._blocking(standing),
         )
-
-    def horizon(self) -> Horizon:
-        """The log as this server sees it now."""
-        here, head = self._ring.next_seqs, self._freshness.head
-        if head is None:
-            return Horizon(heads=here, earliest=(1,) * len(here), here=here)
-        return Horizon(heads=tuple(map(max, head.next_seq, here)), earliest=head.earliest_seq, here=here)
 
     def _blocking(self, standing: Standing) -> str:
         waiting = unacked_by_shard(standing)

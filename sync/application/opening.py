@@ -16,9 +16,11 @@ from infra.kernel.position import (
 )
 from sync.application.accounting import Accounting
 from sync.application.freshness import Freshness
+from sync.application.horizons import Horizons
 from sync.application.ports import EventSource, SourceUnavailableError, Subscriptions
 from sync.domain.fanout import Selection
 from sync.domain.frames import Open, SnapshotStart, Start, StartPoint, StartTime
+from sync.domain.lag import Horizon
 from sync.domain.ring import Ring
 from sync.domain.subscription import Opening, Subscription, SubscriptionKey
 from sync.domain.terms import Terms
@@ -34,6 +36,7 @@ class Openings:
         source: EventSource,
         ring: Ring,
         freshness: Freshness,
+        horizons: Horizons,
         subscriptions: Subscriptions,
         accounting: Accounting,
         *,
@@ -44,6 +47,7 @@ class Openings:
         self._source = source
         self._ring = ring
         self._freshness = freshness
+        self._horizons = horizons
         self._subscriptions = subscriptions
 
     async def terms(self, asked: Open, key: SubscriptionKey | None) -> Terms:
@@ -87,7 +91,7 @@ class Openings:
             silence_seconds=asked.silence_seconds,
             digest_seconds=asked.digest_seconds,
             stream_seconds=self._stream_seconds_max * random.uniform(0.9, 1.1),  # noqa: S311 - so that streams that came together do not go together
-            earliest=_of_shards(self._earliest(), selection),
+            earliest=_of_shards(self._horizons.known().earliest, selection),
             filter=asked.filter,
             snapshot_after=asked.start.after_order_id if isinstance(asked.start, SnapshotStart) else None,
         )
@@ -108,12 +112,12 @@ class Openings:
 
     async def _newest_heads(self) -> tuple[int, ...]:
         with suppress(SourceUnavailableError):
-            self._freshness.read(await self._source.head())
-        return self._heads()
+            return (await self._horizons.read()).heads
+        return self._horizons.known().heads
 
     def _opening(self, asked: Open, key: SubscriptionKey, selection: Selection, start: tuple[int, ...]) -> Opening:
         if isinstance(asked.start, SnapshotStart):
-            start = self._earliest()  # nothing is done before the snapshot's end is acked
+            start = self._horizons.known().earliest  # nothing is done before the snapshot's end is acked
         return Opening(
             key=key,
             log_epoch=self._freshness.position.log_epoch,
@@ -125,7 +129,7 @@ class Openings:
         )
 
     async def _start(self, start: Start, selection: Selection, stored: Subscription | None) -> tuple[int, ...]:
-        earliest = self._earliest()
+        earliest = self._horizons.known().earliest
         match start:
             case (Position() as position) | SnapshotStart(at=Position() as position):
                 check_log(position, self._freshness.position.log_epoch, len(earliest))
@@ -145,26 +149,18 @@ class Openings:
                 return tuple(stored.next_seq(shard) or seq for shard, seq in enumerate(earliest))
         return earliest
 
-    def _earliest(self) -> tuple[int, ...]:
-        head = self._freshness.head
-        return head.earliest_seq if head else (1,) * len(self._ring.segments)
-
     async def _checked(self, start: tuple[int, ...], shards: tuple[int, ...]) -> tuple[int, ...]:
         try:
-            check_start(self._position(start), self._earliest(), self._heads(), shards)
+            self._check(start, self._horizons.known(), shards)
         except PositionAheadError:
             # The log may have grown since its head was last read: whoever was answered by it a moment ago may come
             # here before its events do. If it cannot be asked now, nobody can say that the position is wrong.
-            self._freshness.read(await self._source.head())
-            check_start(self._position(start), self._earliest(), self._heads(), shards)
+            self._check(start, await self._horizons.read(), shards)
         return start
 
-    def _heads(self) -> tuple[int, ...]:
-        head = self._freshness.head
-        return tuple(map(max, head.next_seq, self._ring.next_seqs)) if head else self._ring.next_seqs
-
-    def _position(self, next_seqs: tuple[int, ...]) -> Position:
-        return Position(log_epoch=self._freshness.position.log_epoch, next_seq=next_seqs)
+    def _check(self, start: tuple[int, ...], horizon: Horizon, shards: tuple[int, ...]) -> None:
+        position = Position(log_epoch=self._freshness.position.log_epoch, next_seq=start)
+        check_start(position, horizon.earliest, horizon.heads, shards)
 
 
 def _of_shards(seqs: tuple[int, ...], selection: Selection) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from sync.application.lag import LagMeter
+from sync.application.horizons import Horizons
 from sync.application.metrics import (
     SUBSCRIPTION_CREDIT_EVENTS,
     SUBSCRIPTION_LAG_EVENTS,
@@ -16,7 +16,7 @@ from sync.application.metrics import (
 )
 from sync.application.stream import Stream
 from sync.domain.frames import Phase
-from sync.domain.lag import lag_of
+from sync.domain.lag import Horizon, lag_of
 
 OTHER: Final = "other"
 _NAMES_MAX: Final = 50  # of subscriptions that are told apart: each is ten series
@@ -43,17 +43,17 @@ class SubscriptionGauges:
     """Who is open first is told apart; a name is free for the next once no stream of it is open here."""
 
     def __init__(
-        self, streams: Callable[[], Collection[Stream]], meter: LagMeter, *, names_max: int = _NAMES_MAX
+        self, streams: Callable[[], Collection[Stream]], horizons: Horizons, *, names_max: int = _NAMES_MAX
     ) -> None:
         """Makes them.
 
         Args:
             streams: The open streams.
-            meter: Knows the log's head.
+            horizons: Know where the log ends.
             names_max: How many subscriptions are told apart.
         """
         self._streams = streams
-        self._meter = meter
+        self._horizons = horizons
         self._names_max = names_max
         self._names: set[str] = set()
 
@@ -65,31 +65,32 @@ class SubscriptionGauges:
 
     async def measure(self) -> None:
         """Measures once, and lets others have their turn meanwhile."""
-        streams = [stream for stream in self._streams() if stream.key is not None]
-        labels = self._labels({stream.key.name for stream in streams if stream.key is not None})
+        named = [(stream.key.name, stream) for stream in self._streams() if stream.key is not None]
+        self._choose({name for name, _ in named})
         sums: dict[str, _Sums] = {OTHER: _Sums()}
-        for number, stream in enumerate(streams):
-            if stream.key is not None:
-                self._add(stream, sums.setdefault(labels.get(stream.key.name, OTHER), _Sums()))
-            if number % _MEASURED_AT_ONCE == _MEASURED_AT_ONCE - 1:
-                await asyncio.sleep(0)
+        for start in range(0, len(named), _MEASURED_AT_ONCE):
+            horizon = self._horizons.known()
+            for name, stream in named[start : start + _MEASURED_AT_ONCE]:
+                label = name if name in self._names else OTHER
+                _add(stream, horizon, sums.setdefault(label, _Sums()))
+            await asyncio.sleep(0)
         for label, each in sums.items():
             _set(label, each)
 
-    def _labels(self, names: set[str]) -> dict[str, str]:
+    def _choose(self, names: set[str]) -> None:
         for gone in self._names - names:
             _forget(gone)
         self._names &= names
         self._names |= set(sorted(names - self._names)[: self._names_max - len(self._names)])
-        return {name: name for name in self._names}
 
-    def _add(self, stream: Stream, sums: _Sums) -> None:
-        lag = lag_of(stream.session.standing, self._meter.horizon())
-        sums.lag += lag.events
-        sums.credit += max(0, lag.credit_left.events) if lag.credit_left is not None else 0
-        sums.unacked += lag.unacked
-        sums.parked += lag.parked
-        sums.phases[stream.session.phase] += 1
+
+def _add(stream: Stream, horizon: Horizon, sums: _Sums) -> None:
+    lag = lag_of(stream.session.standing, horizon)
+    sums.lag += lag.events
+    sums.credit += max(0, lag.credit_left.events) if lag.credit_left is not None else 0
+    sums.unacked += lag.unacked
+    sums.parked += lag.parked
+    sums.phases[stream.session.phase] += 1
 
 
 def _set(label: str, sums: _Sums) -> None:

@@ -30,9 +30,9 @@ class Standing:
 class Horizon:
     """The log as this server sees it, by shard: where it ends, where it begins, and how much of it is here."""
 
-    heads: Sequence[int]
-    earliest: Sequence[int]
-    here: Sequence[int]
+    heads: tuple[int, ...]
+    earliest: tuple[int, ...]
+    here: tuple[int, ...]
 
 
 def lag_of(standing: Standing, horizon: Horizon) -> Lag:

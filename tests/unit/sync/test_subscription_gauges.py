@@ -5,7 +5,7 @@ from typing import cast
 
 from prometheus_client import REGISTRY
 
-from sync.application.lag import LagMeter
+from sync.application.horizons import Horizons
 from sync.application.stream import Stream
 from sync.application.subscription_gauges import OTHER, SubscriptionGauges
 from sync.domain.frames import Grant, Phase
@@ -30,13 +30,13 @@ class OpenStream:
         self.session = session or Session()
 
 
-class Meter:
-    def horizon(self) -> Horizon:
+class KnownHorizon:
+    def known(self) -> Horizon:
         return Horizon(heads=(10,), earliest=(1,), here=(10,))
 
 
 def gauges_of(streams: list[OpenStream]) -> SubscriptionGauges:
-    return SubscriptionGauges(lambda: cast(list[Stream], streams), cast(LagMeter, Meter()), names_max=2)
+    return SubscriptionGauges(lambda: cast(list[Stream], streams), cast(Horizons, KnownHorizon()), names_max=2)
 
 
 def told(name: str) -> tuple[float | None, ...]:
