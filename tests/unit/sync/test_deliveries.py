@@ -148,10 +148,10 @@ class Subscriber:
             return
         order_id = waiting[number % len(waiting)]
         event = self.queues[order_id].pop(0)
-        covered = self.queues.pop(order_id) if outcome in (Outcome.RETRY, Outcome.PARK_KEY) else []
+        covered = self.drop_behind(event) if outcome in (Outcome.RETRY, Outcome.PARK_KEY) else []
         (status,) = self.settle([AckItem(shard=event.shard, seq=event.seq, outcome=outcome, delay_seconds=delay)])
         if status is AckStatus.PARKING_FULL:
-            self.check_covered([*covered, *self.queues.pop(order_id, [])])
+            self.check_covered([*covered, *self.drop_behind(event)])
             return
         assert status is AckStatus.COMMITTED
         self.check_covered(covered)
@@ -159,6 +159,12 @@ class Subscriber:
             self.alone.add(place_of(event))
         elif outcome in (Outcome.DONE, Outcome.SKIP):
             self.apply(event)
+
+    def drop_behind(self, event: Event) -> list[Event]:
+        """The later events of its order: they come again, or are parked. An earlier one that came late is not one."""
+        queue = self.queues[event.order_id]
+        self.queues[event.order_id] = [each for each in queue if each.seq < event.seq]
+        return [each for each in queue if each.seq > event.seq]
 
     def apply(self, event: Event) -> None:
         self.done.add(place_of(event))
