@@ -23,12 +23,15 @@ class Covers:
         self._covers[event.order_id] = Cover(event.seq, arrivals)
 
     def hides(self, event: OrderEvent, arrival: int) -> bool:
-        """Whether the event of a batch is covered; the first one that is not ends its order's cover."""
+        """Whether the event of a batch is covered; the event itself, or what came later, ends its order's cover.
+
+        An earlier event may stand between those that are covered: it was parked by itself and is replayed.
+        """
         cover = self._covers.get(event.order_id)
         if cover is None:
             return False
-        if cover.seq < event.seq and arrival <= cover.arrivals:
-            return True
+        if event.seq != cover.seq and arrival <= cover.arrivals:
+            return cover.seq < event.seq
         del self._covers[event.order_id]
         return False
 

@@ -22,3 +22,11 @@ def test_the_event_itself_ends_its_cover_when_it_comes_again() -> None:
     covers.begin(event(5), arrivals=3)
     assert not covers.hides(event(5), arrival=2)
     assert not covers.hides(event(6), arrival=2)
+
+
+def test_an_earlier_event_that_is_replayed_amid_what_is_hidden_is_not_and_reveals_nothing() -> None:
+    covers = Covers()
+    covers.begin(event(5), arrivals=3)
+    assert not covers.hides(event(2), arrival=2)
+    assert covers.hides(event(6), arrival=2)
+    assert not covers.hides(event(6), arrival=4)
