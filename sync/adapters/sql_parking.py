@@ -1,6 +1,7 @@
 """Parking places in SQL."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -45,6 +46,7 @@ _PARKED: Final = Table(
     Column("replaying", Boolean),
 )
 _MARK: Final = (_PARKED.c.shard, _PARKED.c.seq, _PARKED.c.order_id, _PARKED.c.whole_order, _PARKED.c.replaying)
+_EVENT: Final = tuple(_PARKED.c[each.name] for each in fields(ParkedEvent))
 _BY_PLACE: Final = (_PARKED.c.shard, _PARKED.c.seq)
 # As with floors: a superseded stream can park nothing and take nothing out.
 _HELD: Final = """
@@ -145,22 +147,7 @@ def move(connection: Connection, settlement: Settlement, *, parked: bool) -> Non
     """Parks and takes out what the settlement says; `parked` is whether there was room."""
     owner = {**names(settlement.key), "delivery_epoch": settlement.delivery_epoch}
     for park in settlement.changes.parked if parked else ():
-        event = park.event
-        connection.execute(
-            _PARK,
-            {
-                **owner,
-                "shard": event.shard,
-                "seq": event.seq,
-                "order_id": event.order_id,
-                "chunk": event.chunk,
-                "whole_order": event.whole_order,
-                "reason": event.reason,
-                "attempts": event.attempts,
-                "parked_time_us": event.parked_time_us,
-                "replaying": event.replaying,
-            },
-        )
+        connection.execute(_PARK, {**owner, **asdict(park.event)})
     for shard, seq in settlement.changes.unparked:
         connection.execute(_UNPARK, {**owner, "shard": shard, "seq": seq})
 
@@ -181,21 +168,8 @@ def _count(connection: Connection, key: SubscriptionKey) -> int:
 
 
 def _events(connection: Connection, key: SubscriptionKey, which: ColumnElement[bool], limit: int) -> list[ParkedEvent]:
-    query = select(_PARKED).filter_by(**names(key)).where(which).order_by(*_BY_PLACE).limit(limit)
-    return [
-        ParkedEvent(
-            shard=row.shard,
-            seq=row.seq,
-            order_id=row.order_id,
-            chunk=row.chunk,
-            whole_order=row.whole_order,
-            reason=row.reason,
-            attempts=row.attempts,
-            parked_time_us=row.parked_time_us,
-            replaying=row.replaying,
-        )
-        for row in connection.execute(query)
-    ]
+    query = select(*_EVENT).filter_by(**names(key)).where(which).order_by(*_BY_PLACE).limit(limit)
+    return [ParkedEvent(**row) for row in connection.execute(query).mappings()]
 
 
 def _chosen(connection: Connection, key: SubscriptionKey, choice: Choice) -> ColumnElement[bool]:
