@@ -282,24 +282,13 @@ def _grant(message: stream_pb2.Credit, checked: Checked, path: str) -> Grant:
 def _heartbeat_seconds(message: stream_pb2.Open, checked: Checked, path: str) -> float:
     if not message.HasField("heartbeat_interval"):
         return _HEARTBEAT_SECONDS
-    seconds = _seconds(message.heartbeat_interval)
-    checked.refuse_unless(
-        _HEARTBEAT_SECONDS_MIN <= seconds <= _HEARTBEAT_SECONDS_MAX,
-        path,
-        f"must be between {_HEARTBEAT_SECONDS_MIN} s and {_HEARTBEAT_SECONDS_MAX:.0f} s",
-    )
-    return seconds
+    return _seconds(message.heartbeat_interval, checked, path, _HEARTBEAT_SECONDS_MIN, _HEARTBEAT_SECONDS_MAX)
 
 
 def _digest_seconds(message: stream_pb2.Open, checked: Checked, path: str) -> float | None:
     if not message.HasField("digest_interval"):
         return None
-    seconds = _seconds(message.digest_interval)
-    checked.refuse_unless(
-        _DIGEST_SECONDS_MIN <= seconds <= _DIGEST_SECONDS_MAX,
-        path,
-        f"must be between {_DIGEST_SECONDS_MIN:.0f} s and {_DIGEST_SECONDS_MAX:.0f} s",
-    )
+    seconds = _seconds(message.digest_interval, checked, path, _DIGEST_SECONDS_MIN, _DIGEST_SECONDS_MAX)
     checked.refuse_unless(
         not message.unacked_events_max, path, "needs acks that name positions: events that are set aside are not held"
     )
@@ -310,14 +299,10 @@ def _silence_seconds(message: stream_pb2.Open, checked: Checked, path: str, *, d
     if not message.HasField("silence_max"):
         return None
     checked.refuse_unless(durable, path, "only a caller of Subscribe can break its silence")
-    seconds = _seconds(message.silence_max)
-    checked.refuse_unless(
-        _SILENCE_SECONDS_MIN <= seconds <= _SILENCE_SECONDS_MAX,
-        path,
-        f"must be between {_SILENCE_SECONDS_MIN} s and {_SILENCE_SECONDS_MAX:.0f} s",
-    )
+    return _seconds(message.silence_max, checked, path, _SILENCE_SECONDS_MIN, _SILENCE_SECONDS_MAX)
+
+
+def _seconds(message: Duration, checked: Checked, path: str, least: float, most: float) -> float:
+    seconds: float = message.seconds + message.nanos / 1e9
+    checked.refuse_unless(least <= seconds <= most, path, f"must be between {least:g} s and {most:g} s")
     return seconds
-
-
-def _seconds(message: Duration) -> float:
-    return message.seconds + message.nanos / 1e9
