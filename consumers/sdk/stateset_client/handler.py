@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 
 from stateset.order.v1.order_event_pb2 import OrderEvent
 
-from stateset_client.batch import AckResult, AckStatus, Batch, Outcome, Settled
+from stateset_client.batch import AckStatus, Batch, Outcome, Settled
 from stateset_client.covers import Covers
-from stateset_client.errors import FencedError
 from stateset_client.poison import PoisonError, parking
+from stateset_client.settling import settle_until_answered
 from stateset_client.subscription import Subscription
 
 _TAKEN_EVENTS_MAX: Final = 1_000
@@ -114,7 +114,7 @@ class EventHandler:
                 settled = await self._settled(event, attempt)
             if settled.outcome is not Outcome.DONE and epoch != self._delivery_epoch:
                 continue  # it comes again on the new stream: it is in the line by now
-            result = await self._settle(settled)
+            result = await settle_until_answered(self._subscription, [settled], "the subscription")
             if settled.outcome is not Outcome.DONE and _HELD.intersection(result.items):
                 self._leave_out(event, line, result.arrivals)
             elif AckStatus.UNKNOWN in result.items and epoch == self._delivery_epoch:
@@ -138,13 +138,3 @@ class EventHandler:
             delay_seconds = min(delay_seconds, self._policy.delay_seconds_max)
             return Settled(event=event, outcome=Outcome.RETRY, delay_seconds=delay_seconds)
         return Settled(event=event, outcome=Outcome.DONE)
-
-    async def _settle(self, settled: Settled) -> AckResult:
-        while True:
-            try:
-                result = await self._subscription.settle(settled)
-            except TimeoutError:
-                continue  # an event that is never settled would hold its order for good
-            if result.status is AckStatus.FENCED:
-                raise FencedError("another process has taken over the subscription")
-            return result  # what was not committed comes again

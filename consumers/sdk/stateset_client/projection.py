@@ -9,12 +9,13 @@ from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.stream.v1.stream_pb2 import Start
 
-from stateset_client.batch import AckResult, AckStatus, Batch, Opening, Outcome, Progress, Settled, StreamLimits
+from stateset_client.batch import AckStatus, Batch, Opening, Outcome, Progress, Settled, StreamLimits
 from stateset_client.checkpoint import Checkpoint, CheckpointStore, Move, Session
 from stateset_client.covers import Covers
 from stateset_client.errors import FencedError, VersionGapError
 from stateset_client.poison import PoisonedError, PoisonError, parking, split
 from stateset_client.retry import Backoff
+from stateset_client.settling import settle_until_answered
 from stateset_client.snapshot import SnapshotPart
 from stateset_client.snapshot_fold import SnapshotFold
 from stateset_client.subscription import EARLIEST, Subscription
@@ -172,23 +173,15 @@ class Projection(Generic[Session]):
         again = [event for batch in batches if batch.attempts for event in batch.events]
         for first in range(0, len(again), _SETTLED_EVENTS_MAX):
             done = [Settled(event=event, outcome=Outcome.DONE) for event in again[first : first + _SETTLED_EVENTS_MAX]]
-            await self._settle(done, subscription)  # what is not committed comes again, and is known by its version
+            await settle_until_answered(
+                subscription, done, self._name
+            )  # what is not committed comes again, and is known by its version
 
     async def _park(self, poisoned: PoisonedError, subscription: Subscription) -> None:
-        result = await self._settle([parking(poisoned.event, poisoned.error)], subscription)
+        result = await settle_until_answered(subscription, [parking(poisoned.event, poisoned.error)], self._name)
         if list(result.items) != [AckStatus.COMMITTED]:
             raise _StartAgainError
         self._covers.begin(poisoned.event, result.arrivals)
-
-    async def _settle(self, settled: Sequence[Settled], subscription: Subscription) -> AckResult:
-        while True:
-            try:
-                result = await subscription.settle(*settled, timeout_seconds=_ACK_SECONDS)
-            except TimeoutError:
-                continue  # the server is away, and without its answer nothing can go on
-            if result.status is AckStatus.FENCED:
-                raise FencedError.of(f"another reader has taken over {self._name}")
-            return result
 
     def _fold(self, batches: Sequence[Batch], session: Session) -> None:
         """The work of one transaction."""
