@@ -2,15 +2,12 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from hashlib import blake2b
-from typing import Final
 
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_pb2 import Order
 from stateset.stream.v1.stream_pb2 import Digest
 
-_BYTES: Final = 16
-_MODULUS: Final = 1 << 8 * _BYTES
+from stateset_client.digests import hash_of, number_of
 
 
 class Verifier:
@@ -69,16 +66,12 @@ class Verifier:
             if seq >= next_seq[shard]:
                 count -= more
                 total -= change
-        return (count, (total % _MODULUS).to_bytes(_BYTES, "big")) == (digest.count, digest.hash)
+        return (count, hash_of(total)) == (digest.count, digest.hash)
 
     def _hold(self, order_id: str, version: int) -> tuple[int, int]:
         """By how much that changes count and sum."""
         before = self._versions.get(order_id)
-        change = _hash(order_id, version) - (0 if before is None else _hash(order_id, before))
+        change = number_of(order_id, version) - (0 if before is None else number_of(order_id, before))
         self._versions[order_id] = version
-        self._sum = (self._sum + change) % _MODULUS
+        self._sum += change
         return int(before is None), change
-
-
-def _hash(order_id: str, version: int) -> int:
-    return int.from_bytes(blake2b(f"{order_id}\0{version}".encode(), digest_size=_BYTES).digest(), "big")
