@@ -14,8 +14,9 @@ from tests.bench.fanout import await_filled
 from tests.bench.grpc_call import CallTemplate
 from tests.bench.http2 import BrokenError
 from tests.bench.http2_crowd import Crowd
-from tests.bench.processes import BenchError, Server, resident_bytes, run_server
+from tests.bench.processes import BenchError, Server, run_server
 from tests.bench.report import Reading
+from tests.harness.memory import resident_bytes
 
 SUBSCRIBE: Final = "/stateset.sync.v1.SyncService/Subscribe"
 _EVENTS_PER_SHARD: Final = 1

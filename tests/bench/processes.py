@@ -20,7 +20,6 @@ _STOP_SECONDS: Final = 20.0  # more than a server's own drain
 _POLL_SECONDS: Final = 0.05
 _LOG_BYTES_SHOWN: Final = 2000
 _TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class BenchError(Exception):
@@ -48,11 +47,6 @@ def cpu_seconds(pid: int) -> float:
     """CPU time of all the process's threads so far, user and system."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory that the process holds now, its libraries included."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
 def unsent_bytes(address: str) -> int:

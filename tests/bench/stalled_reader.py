@@ -17,8 +17,9 @@ from tests.bench.grpc_call import CallTemplate
 from tests.bench.http2 import DATA, BrokenError, frame
 from tests.bench.http2_readers import STREAM, Reader
 from tests.bench.idle import SUBSCRIBE
-from tests.bench.processes import BenchError, Server, resident_bytes, run_server, unsent_bytes
+from tests.bench.processes import BenchError, Server, run_server, unsent_bytes
 from tests.bench.report import Reading
+from tests.harness.memory import resident_bytes
 
 EVENTS_PER_SHARD: Final = 10_000  # 36 MB in all: more than a connection and the kernel swallow
 _CREDIT: Final = stream_pb2.Credit(events=100_000, bytes=256 * 1024)

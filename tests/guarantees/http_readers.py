@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final
@@ -67,19 +68,27 @@ class HttpStream:
         await self._replies.put(end)
 
 
-class ServerSent:
-    """`GET /v1/events` of the gateway at the address."""
+class Endpoint(ABC):
+    """Where the gateway at the address streams; each stream begins where the last one has come to."""
 
     def __init__(self, address: str) -> None:
         self._address = address
         self._token = ""
 
     def open(self, _spec: object) -> HttpStream:
-        """The next stream, from where the last one has come to."""
+        """The next stream."""
         return HttpStream(self._frames(), self._pass)
 
     def _pass(self, token: str) -> None:
         self._token = token
+
+    @abstractmethod
+    def _frames(self) -> AsyncGenerator[tuple[str, ServerFrame], None]:
+        """Frames, each with the token of the place behind it."""
+
+
+class ServerSent(Endpoint):
+    """`GET /v1/events`."""
 
     async def _frames(self) -> AsyncGenerator[tuple[str, ServerFrame], None]:
         headers = {**SSE, **({"last-event-id": self._token} if self._token else {})}
@@ -103,19 +112,8 @@ class ServerSent:
                     yield token, ParseDict(json.loads(value), ServerFrame())
 
 
-class Sockets:
-    """`/v1/stream` of the gateway at the address."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._token = ""
-
-    def open(self, _spec: object) -> HttpStream:
-        """The next stream, from where the last one has come to."""
-        return HttpStream(self._frames(), self._pass)
-
-    def _pass(self, token: str) -> None:
-        self._token = token
+class Sockets(Endpoint):
+    """`/v1/stream`."""
 
     async def _frames(self) -> AsyncGenerator[tuple[str, ServerFrame], None]:
         start = {"token": self._token} if self._token else {}

@@ -19,8 +19,9 @@ from stateset.sync.v1 import sync_service_pb2
 from stateset_client import OrderClient
 
 from tests.harness.faults import seed
-from tests.harness.fuzz_calls import Told, fuzz, resident_bytes, unary_methods
+from tests.harness.fuzz_calls import Told, fuzz, unary_methods
 from tests.harness.fuzz_messages import Known
+from tests.harness.memory import resident_bytes
 from tests.harness.orders import place_request
 from tests.harness.ports import free_address
 from tests.harness.sync_process import connected, running

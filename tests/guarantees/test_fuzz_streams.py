@@ -16,8 +16,9 @@ from stateset_client import OrderClient
 
 from tests.guarantees.test_fuzz import GROWTH_MAX, KNOWN, place_some
 from tests.harness.faults import seed
-from tests.harness.fuzz_calls import Told, fuzz, resident_bytes, stream_methods
+from tests.harness.fuzz_calls import Told, fuzz, stream_methods
 from tests.harness.fuzz_messages import Known
+from tests.harness.memory import resident_bytes
 from tests.harness.ports import free_address
 from tests.harness.sync_process import connected, running
 

@@ -5,7 +5,6 @@
 
 import asyncio
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
+from tests.harness.memory import resident_bytes
 from tests.harness.ports import free_address
 from tests.harness.sync_process import connected, running
 
@@ -52,7 +52,7 @@ async def test_nothing_that_is_sent_is_answered_with_500(tmp_path: Path) -> None
         connected(sync),
     ):
         base = f"http://{http}"
-        before = _resident_bytes(process.pid)
+        before = resident_bytes(process.pid)
         answered = await asyncio.to_thread(_fuzz, base)
         async with httpx.AsyncClient(base_url=base) as client:
             answered += [
@@ -64,7 +64,7 @@ async def test_nothing_that_is_sent_is_answered_with_500(tmp_path: Path) -> None
                 for body in _BODIES
             ]
         assert process.returncode is None
-        assert _resident_bytes(process.pid) - before < _GROWTH_BYTES_MAX
+        assert resident_bytes(process.pid) - before < _GROWTH_BYTES_MAX
     assert len(answered) >= _REQUESTS
     assert not {status for status in answered if status == 500}
     assert {200, 400, 404} <= set(answered)
@@ -97,8 +97,3 @@ def _answers(cases: SearchStrategy[Case[Any]], requests: int) -> list[int]:
     with suppress(Unsatisfiable):  # what takes anything has no negative
         send()
     return answered
-
-
-def _resident_bytes(pid: int) -> int:
-    [kilobytes] = re.findall(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return int(kilobytes) * 1024

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import grpc.aio
@@ -41,12 +40,6 @@ def stream_methods(services: Sequence[ServiceDescriptor]) -> list[MethodDescript
 
 def _streams(method: MethodDescriptor) -> bool:
     return bool(method.client_streaming or method.server_streaming)
-
-
-def resident_bytes(pid: int) -> int:
-    """Memory of the process that is in use now."""
-    _, resident, *_ = Path(f"/proc/{pid}/statm").read_text().split()
-    return int(resident) * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(slots=True)

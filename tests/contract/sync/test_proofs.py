@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -11,24 +10,12 @@ from grpc import StatusCode
 from stateset.stream.v1 import stream_pb2
 from stateset_client import Verifier
 
-from infra.runtime.sql import open_database
-from sync.adapters.memory import MemoryReadModel
-from sync.adapters.sql_read_model import SqlReadModel
 from sync.application.ports import ReadModel
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server
 from tests.harness.sync_log import LogMaker
 
 EACH_SECOND: Final = Duration(seconds=1)
 FILTERS: Final = ["", "customer_id = c-1", "product_id = p-2", "customer_id = c-1 AND NOT product_id = p-2"]
-
-
-@pytest.fixture
-async def read_model(database_url: str | None) -> AsyncIterator[ReadModel]:
-    if database_url is None:
-        yield MemoryReadModel()
-        return
-    async with open_database(database_url, service="sync", migrations=Path("sync/migrations")) as database:
-        yield SqlReadModel(database)
 
 
 def traffic(log: LogMaker, chance: random.Random, commands: int) -> None:

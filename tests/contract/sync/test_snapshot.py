@@ -1,8 +1,6 @@
 """State and tail in one stream: what a snapshot brings, how it goes on after a break, what is refused."""
 
 import random
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from grpc import StatusCode
@@ -11,24 +9,12 @@ from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.shard import shard_of
-from infra.runtime.sql import open_database
-from sync.adapters.memory import MemoryReadModel
-from sync.adapters.sql_read_model import SqlReadModel
 from sync.application.ports import ReadModel
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, start_at
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_waiting import eventually
 
 NEW = stream_pb2.Start(snapshot=stream_pb2.SnapshotStart())
-
-
-@pytest.fixture
-async def read_model(database_url: str | None) -> AsyncIterator[ReadModel]:
-    if database_url is None:
-        yield MemoryReadModel()
-        return
-    async with open_database(database_url, service="sync", migrations=Path("sync/migrations")) as database:
-        yield SqlReadModel(database)
 
 
 async def ingested(client: Client, log: LogMaker) -> None:
