@@ -18,15 +18,17 @@ setup: .venv/.installed  ## the virtual environment, from the lock file
 CONTENTS := pyproject.toml uv.lock proto/pyproject.toml proto/hatch_build.py consumers/sdk/pyproject.toml \
 	$(shell find proto/stateset -name '*.proto')
 
+SYNC = UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --inexact --all-packages --all-extras --python $(BIN)/python
+
 # Without what only tests call.
 .venv/.runs: $(CONTENTS)
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@command -v uv >/dev/null 2>&1 || test -x .venv/bin/uv || $(BIN)/pip install --quiet --disable-pip-version-check uv
-	@UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --inexact --all-packages --all-extras --python $(BIN)/python
+	@$(SYNC)
 	@touch $@
 
 .venv/.installed: .venv/.runs
-	@UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --inexact --all-groups --all-packages --all-extras --python $(BIN)/python
+	@$(SYNC) --all-groups
 	@touch $@
 
 proto: setup  ## format the contracts and regenerate their types
