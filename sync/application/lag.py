@@ -11,6 +11,7 @@ from sync.application.ports import Parking, Subscriptions
 from sync.domain.errors import SubscriptionNotFoundError
 from sync.domain.frames import Lag, LagBound
 from sync.domain.lag import Standing, lag_of, unacked_by_shard, unacked_of
+from sync.domain.log import LogHead
 from sync.domain.ring import Ring
 from sync.domain.subscription import SubscriptionKey
 
@@ -32,15 +33,26 @@ class LagMeter:
         self._ring = ring
         self._freshness = freshness
         self._clock = clock
+        self._measured_at: tuple[int, LogHead | None] = (-1, None)
+        self._measured: dict[Standing, Lag] = {}
 
     def of(self, standing: Standing) -> Lag:
-        """The lag of a reader."""
+        """See `Meter.of`."""
         as_of_us = self._freshness.covered_as_of_us(standing.next_seqs, standing.shards)
-        return replace(
-            lag_of(standing, self._horizons.known()),
-            time_us=max(0, self._clock.now_us() - as_of_us) if as_of_us else None,
-            blocking_order_id=self._blocking(standing),
-        )
+        time_us = max(0, self._clock.now_us() - as_of_us) if as_of_us else None
+        return replace(self.timeless(standing), time_us=time_us)
+
+    def timeless(self, standing: Standing) -> Lag:
+        """See `Meter.timeless`. Readers that stand alike are measured once, for as long as the log does not move."""
+        version, head = self._measured_at
+        if version != self._ring.version or head is not self._freshness.head:
+            self._measured_at = self._ring.version, self._freshness.head
+            self._measured.clear()
+        lag = self._measured.get(standing)
+        if lag is None:
+            lag = lag_of(standing, self._horizons.known(), self._blocking(standing))
+            self._measured[standing] = lag
+        return lag
 
     def _blocking(self, standing: Standing) -> str:
         waiting = unacked_by_shard(standing)
@@ -70,7 +82,7 @@ class Lags:
         if stored is None or stored.log_epoch != here.log_epoch:
             raise SubscriptionNotFoundError(key.name)
         floors = tuple(stored.next_seq(shard) or 0 for shard in range(len(here.next_seq)))
-        shards = [shard for shard, seq in enumerate(floors) if seq]
+        shards = tuple(shard for shard, seq in enumerate(floors) if seq)
         lag = self._meter.of(Standing(shards=shards, next_seqs=floors, floors=floors, credit=None))
         lags = [self._meter.of(standing) for standing in streams]
         return SubscriptionLag(

@@ -29,8 +29,7 @@ class Redeliveries:
                     seen = now
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_SECONDS):
-                    await stream.parking_changed.wait()
-            stream.parking_changed.clear()
+                    await stream.parking_changed.heard()
 
     async def _look(self, stream: Stream) -> bool:
         """Tells the stream what is in its parking place; whether it has to be looked into again."""

@@ -10,6 +10,7 @@ from infra.kernel.digest import Digest
 from infra.kernel.position import Position
 from sync.application.acks import Acks
 from sync.application.beats import Beats
+from sync.application.bell import Bell
 from sync.application.freshness import Freshness
 from sync.application.lag import LagMeter
 from sync.application.metrics import BEHIND, DELIVERED, STREAMS
@@ -42,20 +43,21 @@ class Stream:
 
     Attributes:
         key: The durable subscription that it is of, if any.
-        parking_changed: Is set when somebody has replayed or discarded parked events of the subscription.
+        parking_changed: Rings when somebody has replayed or discarded parked events of the subscription.
     """
 
     def __init__(self, terms: Terms, key: SubscriptionKey | None, common: Common, beats: Beats) -> None:
         self._now = asyncio.get_running_loop().time
-        self.session = Session(terms, common.fanout, now=self._now(), lag_of=common.meter.of)
+        self.session = Session(terms, common.fanout, now=self._now(), meter=common.meter)
         self.key = key
-        self.parking_changed = asyncio.Event()
+        self.parking_changed = Bell()
         self._settling = Settling(self.session, key, terms.delivery_epoch, common.acks, self._answered)
         self._freshness = common.freshness
-        self._news = asyncio.Event()
-        self._hunger = asyncio.Event()
-        self._eaten = asyncio.Event()
-        self._doubt = asyncio.Event()
+        self._news = Bell()
+        self._hunger = Bell()
+        self._eaten = Bell()
+        self._doubt = Bell()
+        self._feeding = False
         self._beats = beats
         self._alarm = 0.0  # when it rings next; 0 if it does not
         self._error: Exception | None = None
@@ -66,17 +68,17 @@ class Stream:
     def offer(self) -> None:
         """There is something new in the ring."""
         self.session.offer()
-        self._news.set()
+        self._news.ring()
 
     def drain(self) -> None:
         """The server is about to leave."""
         self.session.drain()
-        self._news.set()
+        self._news.ring()
 
     def fail(self, error: Exception) -> None:
         """Ends the stream with an error; the first one counts."""
         self._error = self._error or error
-        self._news.set()
+        self._news.ring()
 
     def leave(self) -> None:
         """The stream has ended."""
@@ -99,7 +101,7 @@ class Stream:
             except CallerSilentError as error:
                 frame = None
                 self.fail(error)
-            self._signal()
+            self._signal(frame)
             if self._error is not None or (frame is None and session.ended):
                 error_of_end = self._error or self._fenced
                 yield Closed(error=error_of_end, position=session.reached)
@@ -110,18 +112,14 @@ class Stream:
                 await self._settling.divert()
             if frame is None:
                 await self._wait()
-            elif isinstance(frame, Redelivery):
-                DELIVERED.inc(len(frame.deliveries))
-                yield frame
-            elif isinstance(frame, Frame):
-                if frame.message:
-                    DELIVERED.inc(frame.events)
-                    yield frame
-                else:
-                    await asyncio.sleep(0)
-            else:
+            elif not isinstance(frame, Frame):
                 self._count(frame)
                 yield frame
+            elif frame.message:
+                DELIVERED.inc(frame.events)
+                yield frame
+            else:
+                await asyncio.sleep(0)
 
     async def read_requests(self, requests: AsyncIterator[ClientFrame]) -> None:
         """Hands what the caller says to the session."""
@@ -138,7 +136,7 @@ class Stream:
                     self.session.close()
                 case Alive():
                     pass
-            self._news.set()
+            self._news.ring()
 
     async def wants_orders(self) -> Wanted | None:
         """Waits until the stream can take orders of its snapshot, and says which; none when that is over."""
@@ -146,20 +144,18 @@ class Stream:
             wanted = self.session.wants_orders()
             if wanted is not None:
                 return wanted
-            self._hunger.clear()
-            await self._hunger.wait()
+            await self._hunger.heard()
         return None
 
     def take_orders(self, chunk: Chunk) -> None:
         """Gives the stream the orders that it wanted."""
         self.session.take_orders(chunk)
-        self._news.set()
+        self._news.ring()
 
     async def wants_proof(self) -> None:
         """Waits until the stream wants to be proved."""
         while not self.session.proving.wanted:
-            self._doubt.clear()
-            await self._doubt.wait()
+            await self._doubt.heard()
 
     def prove(self, taken: tuple[Position, Digest] | None) -> None:
         """Gives the stream the proof that it wanted; none if it could not be taken."""
@@ -167,7 +163,7 @@ class Stream:
             self.session.proving.take(None, self._now())
         else:
             self.session.prove(*taken, self._now())
-        self._news.set()
+        self._news.ring()
 
     async def hungry(self) -> tuple[int, ...]:
         """Waits until the stream can take something that the ring no longer holds; says of which shards."""
@@ -175,25 +171,27 @@ class Stream:
             shards = self.session.needs()
             if shards:
                 return shards
-            self._hunger.clear()
-            await self._hunger.wait()
+            await self._hunger.heard()
 
     def news(self) -> None:
         """The session has something to say."""
-        self._news.set()
+        self._news.ring()
 
     async def eat(self, batch: Batch) -> bool:
         """Gives the stream a batch and waits until it is sent; False if that takes too long: it is taken back."""
         if batch.last_seq < self.session.position.next_seq[batch.shard]:
             return False  # the stream has skipped what is done, and wants something else
         self.session.feed(batch)
-        self._eaten.clear()
-        self._news.set()
+        self._eaten.silence()
+        self._feeding = True
+        self._news.ring()
         with suppress(TimeoutError):
             async with asyncio.timeout(_UNREAD_SECONDS):
-                await self._eaten.wait()
+                await self._eaten.heard()
+        self._feeding = False
+        was_eaten = not self.session.fed
         self.session.starve()
-        return self._eaten.is_set()
+        return was_eaten
 
     def _answered(self, outcome: AckOutcome | Exception) -> None:
         if isinstance(outcome, Exception):
@@ -202,17 +200,22 @@ class Stream:
         if outcome.status is AckStatus.FENCED and self.key is not None:
             self._fenced = FencedError(self.key.name)
             self.session.close()
-        self._news.set()
+        self._news.ring()
 
-    def _signal(self) -> None:
+    def _signal(self, frame: ServerFrame | None) -> None:
+        """Tells the helpers what they wait for; what only a stream that rests can want, not at every frame."""
+        if self._feeding and not self.session.fed:
+            self._eaten.ring()
+        if frame is not None and not self.session.in_snapshot:
+            return
         if self.session.proving.wanted:
-            self._doubt.set()
-        if not self.session.fed:
-            self._eaten.set()
-            if self.session.needs() or self.session.wants_orders():
-                self._hunger.set()
+            self._doubt.ring()
+        if self.session.needs() or self.session.wants_orders():
+            self._hunger.ring()
 
     def _count(self, frame: ServerFrame) -> None:
+        if isinstance(frame, Redelivery):
+            DELIVERED.inc(len(frame.deliveries))
         if not isinstance(frame, PhaseChange):
             return
         STREAMS.labels(self._counted).dec()
@@ -226,13 +229,13 @@ class Stream:
 
         The alarm stays set from one wait to the next: a stream waits for each commit, and is due every few seconds.
         """
-        if self._alarm != self.session.due:
+        due = self.session.due
+        if due != self._alarm:
             self._beats.forget(self._alarm, self._ring)
-            self._alarm = self.session.due
-            self._beats.at(self._alarm, self._ring)
-        await self._news.wait()
-        self._news.clear()
+            self._alarm = due
+            self._beats.at(due, self._ring)
+        await self._news.heard()
 
     def _ring(self) -> None:
         self._alarm = 0.0
-        self._news.set()
+        self._news.ring()

@@ -73,7 +73,7 @@ class Streams:
     def parking_changed(self, key: SubscriptionKey) -> None:
         """Tells the open streams of a subscription that somebody has replayed or discarded parked events."""
         for stream in self.of(key):
-            stream.parking_changed.set()
+            stream.parking_changed.ring()
 
     async def drain_when(self, draining: asyncio.Event) -> None:
         """Ends every stream with GoAway once `draining` is set, and those that are opened after it."""

@@ -54,10 +54,10 @@ class Allowance:
 
     def exhausted(self, now: float) -> bool:
         """Whether nothing may be sent."""
-        if self._account is None or self._credit.exhausted:
+        if self._account is None:
             return self._credit.exhausted
         room = self._account.room(now)
-        return room.events_max <= 0 or room.bytes_max <= 0
+        return self._credit.exhausted or room.events_max <= 0 or room.bytes_max <= 0
 
     def within(self, most: Limits, now: float) -> Limits:
         """What may be sent, and is no more than `most`."""
@@ -66,7 +66,8 @@ class Allowance:
 
     def covers(self, frame: Frame, now: float) -> bool:
         """Whether the frame may be sent without overdrawing."""
-        room = None if self._account is None else self._account.room(now)
-        if room is not None and (frame.events > room.events_max or frame.size > room.bytes_max):
-            return False
+        if self._account is not None:
+            room = self._account.room(now)
+            if frame.events > room.events_max or frame.size > room.bytes_max:
+                return False
         return self._credit.covers(frame.events, frame.size)

@@ -1,7 +1,7 @@
 """How far behind a reader is, and why."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from sync.domain.frames import Grant, Lag, LagBound
 
@@ -18,9 +18,9 @@ class Standing:
         parked: Events in the parking place, as far as the reader's stream knows.
     """
 
-    shards: Sequence[int]
-    next_seqs: Sequence[int]
-    floors: Sequence[int] | None
+    shards: tuple[int, ...]
+    next_seqs: tuple[int, ...]
+    floors: tuple[int, ...] | None
     credit: Grant | None
     unfinished: int | None = None
     parked: int = 0
@@ -35,8 +35,18 @@ class Horizon:
     here: tuple[int, ...]
 
 
-def lag_of(standing: Standing, horizon: Horizon) -> Lag:
-    """The reader's lag, but for its time and the order that blocks it, which only the events tell."""
+class Meter(Protocol):
+    """Measures the lag of readers."""
+
+    def of(self, standing: Standing) -> Lag:
+        """The reader's lag."""
+
+    def timeless(self, standing: Standing) -> Lag:
+        """The same but for its time, which changes even while nothing happens."""
+
+
+def lag_of(standing: Standing, horizon: Horizon, blocking_order_id: str = "") -> Lag:
+    """The reader's lag, but for its time; which order blocks it, only the events tell."""
     behind = sum(max(0, horizon.heads[shard] - standing.next_seqs[shard]) for shard in standing.shards)
     oldest = standing.floors or standing.next_seqs
     return Lag(
@@ -46,6 +56,7 @@ def lag_of(standing: Standing, horizon: Horizon) -> Lag:
         retention_headroom=min((oldest[shard] - horizon.earliest[shard] for shard in standing.shards), default=0),
         credit_left=standing.credit,
         bound_by=_bound(standing, horizon, behind),
+        blocking_order_id=blocking_order_id,
     )
 
 

@@ -1,8 +1,8 @@
 """When a stream is proved to its reader."""
 
 from math import inf
+from operator import ge
 
-from infra.kernel.position import Position
 from sync.domain.frames import Proof
 
 
@@ -13,12 +13,13 @@ class Proving:
 
     Attributes:
         wanted: Somebody is to take a proof.
+        due_at: When the next one has to be asked for, if the stream is LIVE then.
     """
 
     def __init__(self, interval_seconds: float | None, now: float) -> None:
         self.wanted = False
         self._interval_seconds = interval_seconds
-        self._due_at = inf if interval_seconds is None else now + interval_seconds
+        self.due_at = inf if interval_seconds is None else now + interval_seconds
         self._taken: Proof | None = None
 
     @property
@@ -26,14 +27,10 @@ class Proving:
         """Whether there are any."""
         return self._interval_seconds is not None
 
-    def due(self, *, live: bool) -> float:
-        """When the next one has to be asked for."""
-        return self._due_at if live else inf
-
     def ask(self, now: float) -> None:
         """Wants one if it is time; to be called while the stream is LIVE."""
-        if now >= self._due_at:
-            self._due_at = inf
+        if now >= self.due_at:
+            self.due_at = inf
             self.wanted = True
 
     def take(self, proof: Proof | None, now: float) -> None:
@@ -41,13 +38,13 @@ class Proving:
         self.wanted = False
         self._taken = proof
         if proof is None and self._interval_seconds is not None:
-            self._due_at = now + self._interval_seconds
+            self.due_at = now + self._interval_seconds
 
-    def reached(self, here: Position, now: float) -> Proof | None:
-        """The proof, once everything below its place was sent."""
+    def reached(self, next_seqs: tuple[int, ...], now: float) -> Proof | None:
+        """The proof, once everything below its place was sent to a stream that stands at `next_seqs`."""
         proof = self._taken
-        if proof is None or self._interval_seconds is None or not here.covers(proof.at):
+        if proof is None or self._interval_seconds is None or not all(map(ge, next_seqs, proof.at.next_seq)):
             return None
         self._taken = None
-        self._due_at = now + self._interval_seconds
+        self.due_at = now + self._interval_seconds
         return proof

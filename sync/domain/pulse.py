@@ -17,27 +17,25 @@ class Pulse:
 
     Attributes:
         beat_at: When its silence has to be broken.
+        silent_at: When its caller has been silent for too long.
         leave_at: When it ends itself.
+        due: When the first of these times comes.
     """
 
     def __init__(self, terms: Terms, now: float) -> None:
         self._heartbeat_seconds = terms.heartbeat_seconds
         self._silence_seconds = terms.silence_seconds
         self._heartbeats = 0
-        self._silent_at = inf
+        self.silent_at = inf
         self.leave_at = now + terms.stream_seconds
-        self.beat_at = 0.0
         self.beat(now)
         self.hear(now)
-
-    def due(self, *, leaving: bool) -> float:
-        """When the next of its times comes."""
-        return min(self.beat_at, self._silent_at, inf if leaving else self.leave_at)
 
     def hear(self, now: float) -> None:
         """The caller has said something."""
         if self._silence_seconds is not None:
-            self._silent_at = now + self._silence_seconds
+            self.silent_at = now + self._silence_seconds
+        self.due = min(self.beat_at, self.silent_at, self.leave_at)
 
     def refuse_silence(self, now: float) -> None:
         """Checks the caller's silence.
@@ -45,12 +43,13 @@ class Pulse:
         Raises:
             CallerSilentError: It has said nothing for too long.
         """
-        if now >= self._silent_at and self._silence_seconds is not None:
+        if now >= self.silent_at and self._silence_seconds is not None:
             raise CallerSilentError(self._silence_seconds)
 
     def beat(self, now: float) -> None:
         """The silence was broken."""
         self.beat_at = floor((now + self._heartbeat_seconds) * _BEATS_PER_SECOND) / _BEATS_PER_SECOND
+        self.due = min(self.beat_at, self.silent_at, self.leave_at)
 
     def heartbeat(self) -> Heartbeat:
         """A sign that the server is alive."""

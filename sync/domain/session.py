@@ -4,8 +4,7 @@ Everything a stream says leaves through `next_frame`, one frame at a time, so no
 progress frame speaks of the place that the frames before it have reached.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 from typing import Final
@@ -34,7 +33,7 @@ from sync.domain.frames import (
     SnapshotEnd,
     SnapshotOrders,
 )
-from sync.domain.lag import Standing
+from sync.domain.lag import Meter, Standing
 from sync.domain.log import Batch
 from sync.domain.outcome import Verdict
 from sync.domain.proving import Proving
@@ -58,11 +57,9 @@ class Session:
         proving: Its proofs.
     """
 
-    def __init__(
-        self, terms: Terms, fanout: Fanout, *, now: float, lag_of: Callable[[Standing], Lag] | None = None
-    ) -> None:
+    def __init__(self, terms: Terms, fanout: Fanout, *, now: float, meter: Meter | None = None) -> None:
         self._terms = terms
-        self._lag_of = lag_of
+        self._meter = meter
         self._lag: Lag | None = None
         self._selection = terms.selection
         self._fanout = fanout
@@ -82,7 +79,7 @@ class Session:
         self._now = now
         self._pulse = Pulse(terms, now)
         self.proving = Proving(terms.digest_seconds, now)
-        self._outbox: deque[ControlFrame] = deque((terms.opened, PhaseChange(phase=self._phase)))
+        self._outbox: list[ControlFrame] = [terms.opened, PhaseChange(phase=self._phase)]
         self.acking = Acking(terms, self.deliveries, self._outbox.append)
         if self._snapshot is not None:
             self._outbox.append(SnapshotBegin(at=self.position, after_order_id=self._snapshot.after))
@@ -90,9 +87,10 @@ class Session:
     @property
     def due(self) -> float:
         """When it has something to say by itself."""
-        again = inf if self._account is None or self._leaving else self._account.deliveries.next_due(self._now)
-        proof_due = self.proving.due(live=self._phase is Phase.LIVE and not self._leaving)
-        return min(again, proof_due, self._pulse.due(leaving=self._draining))
+        if self._leaving:
+            return self._pulse.silent_at
+        again = inf if self._account is None else self._account.deliveries.next_due(self._now)
+        return min(again, self.proving.due_at if self._phase is Phase.LIVE else inf, self._pulse.due)
 
     def hear(self, now: float) -> None:
         """The caller has said something."""
@@ -248,19 +246,20 @@ class Session:
             CallerSilentError: The caller has said nothing for too long.
         """
         self._now = now
-        self._pulse.refuse_silence(now)
-        self._draining |= now >= self._pulse.leave_at
+        if now >= self._pulse.due:
+            self._pulse.refuse_silence(now)
+            self._draining |= now >= self._pulse.leave_at
         if not self._outbox:
             self._say_by_itself(as_of_us)
         if self._outbox:
-            return self._outbox.popleft()
+            return self._outbox.pop(0)
         if self._leaving:
             return None
         if self._snapshot is not None:
             return self._next_orders(self._snapshot)
         if self._phase is Phase.LIVE:
             self.proving.ask(now)
-        proof = self.proving.reached(self.position, now)
+        proof = self.proving.reached(self._next_seqs, now)
         return proof or self._next_redelivery() or self._next_events() or self._stand(as_of_us)
 
     @property
@@ -287,7 +286,7 @@ class Session:
             self._snapshot = None
             self._outbox.append(SnapshotEnd(at=self.position))
             self._enter(Phase.CATCHING_UP)
-            return self._outbox.popleft()
+            return self._outbox.pop(0)
         return orders
 
     def _next_redelivery(self) -> Redelivery | None:
@@ -354,7 +353,7 @@ class Session:
             if self._phase is not Phase.LIVE:
                 self._enter(Phase.LIVE)
                 self._tell(self._progress(as_of_us))
-        return self._outbox.popleft() if self._outbox else None
+        return self._outbox.pop(0) if self._outbox else None
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
@@ -393,13 +392,13 @@ class Session:
         self._outbox.append(progress)
 
     def _tell_lag(self) -> None:
-        if self._lag_of is None:
+        if self._meter is None:
             return
-        lag = self._lag_of(self.standing)
-        timeless = replace(lag, time_us=None)
-        if timeless != self._lag:
-            self._lag = timeless
-            self._outbox.append(lag)
+        standing = self.standing
+        lag = self._meter.timeless(standing)
+        if lag != self._lag:
+            self._lag = lag
+            self._outbox.append(self._meter.of(standing))
 
     def _try_to_end(self) -> None:
         if self.acking.pending or self._ended:

@@ -1,6 +1,7 @@
 """What one stream says beside its events."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -144,6 +145,16 @@ def test_a_closed_stream_ends_after_its_acks_and_sends_no_more_events() -> None:
     bench.session.acking.acked("a", AckOutcome(status=AckStatus.COMMITTED, floors={0: 6}))
     assert [type(frame).__name__ for frame in bench.read()] == ["AckResult"]
     assert bench.session.ended
+
+
+def test_a_stream_that_only_waits_for_its_last_acks_is_due_for_nothing_of_its_own() -> None:
+    bench = Bench()
+    bench.publish(5)
+    bench.read()
+    bench.session.check_ack(AckThrough(ack_id="a", through=at(6)))
+    bench.session.drain()
+    assert bench.read(now=60) == []
+    assert bench.session.due == inf
 
 
 def test_a_drained_stream_says_where_it_stands_as_its_last_word() -> None:
