@@ -95,20 +95,22 @@ class Stream:
             PositionError: An ack names another log, or the log cannot be read on from here.
         """
         session = self.session
+        keeps_account = session.deliveries is not None
         while True:
             try:
                 frame = session.next_frame(self._now(), self._freshness.as_of_us)
             except CallerSilentError as error:
                 frame = None
                 self.fail(error)
-            self._signal(frame)
+            if frame is None or self._feeding or session.in_snapshot:
+                self._signal()
             if self._error is not None or (frame is None and session.ended):
                 error_of_end = self._error or self._fenced
                 yield Closed(error=error_of_end, position=session.reached)
                 if error_of_end is not None:
                     raise error_of_end
                 return
-            if session.deliveries is not None:
+            if keeps_account:
                 await self._settling.divert()
             if frame is None:
                 await self._wait()
@@ -202,12 +204,9 @@ class Stream:
             self.session.close()
         self._news.ring()
 
-    def _signal(self, frame: ServerFrame | None) -> None:
-        """Tells the helpers what they wait for; what only a stream that rests can want, not at every frame."""
+    def _signal(self) -> None:
         if self._feeding and not self.session.fed:
             self._eaten.ring()
-        if frame is not None and not self.session.in_snapshot:
-            return
         if self.session.proving.wanted:
             self._doubt.ring()
         if self.session.needs() or self.session.wants_orders():

@@ -8,9 +8,16 @@ from sync.domain.ring import Limits, PassingEvent, Piece, Segment
 
 
 class Account:
-    """What a session asks for where acks name single events."""
+    """What a session asks for where acks name single events.
 
-    def __init__(self, tracking: Tracking, fanout: Fanout, selection: Selection, next_seqs: tuple[int, ...]) -> None:
+    Attributes:
+        now: The time.
+    """
+
+    def __init__(
+        self, tracking: Tracking, fanout: Fanout, selection: Selection, next_seqs: tuple[int, ...], now: float
+    ) -> None:
+        self.now = now
         self.deliveries = Deliveries(tracking, next_seqs)
         self._fanout = fanout
         self._selection = selection
@@ -26,9 +33,10 @@ class Account:
         """Whether nothing but a try may be sent."""
         return self.deliveries.breaker.paused
 
-    def room(self, now: float) -> Limits:
+    @property
+    def room(self) -> Limits:
         """How much may be sent, beside what comes again."""
-        return self.deliveries.room(now)
+        return self.deliveries.room(self.now)
 
     def beyond_done(self, next_seqs: tuple[int, ...]) -> Frame | None:
         """A frame that only says that a stretch is done, for a stream that stands at the begin of one."""
@@ -38,19 +46,16 @@ class Account:
                 return self._fanout.frame_of([Piece(shard, next_seqs[shard], end - 1, (), 0)], next_seqs)
         return None
 
-    def passable(
-        self, frame: Frame, segments: Sequence[Segment], next_seqs: tuple[int, ...], now: float
-    ) -> Frame | None:
+    def passable(self, frame: Frame, segments: Sequence[Segment], next_seqs: tuple[int, ...]) -> Frame | None:
         """The frame without what is not to be sent now; none while it has to wait: see `stalled` and `go_on`.
 
         Args:
             frame: Cut from the segments for a stream that stands at `next_seqs`.
             segments: Hold its events.
             next_seqs: Where the stream stands.
-            now: The time.
         """
         events = list(self._passing(frame, segments, next_seqs))
-        kept = self.deliveries.pass_by(events, now)
+        kept = self.deliveries.pass_by(events, self.now)
         if kept:
             pieces = list(self._pieces(frame, [each for each in events if each[:2] not in kept], next_seqs))
             frame = self._fanout.frame_of(pieces, next_seqs)
@@ -66,12 +71,14 @@ class Account:
         frame, self._stalled = self._stalled, None
         return frame
 
-    def redelivery(self, limits: Limits, now: float) -> Redelivery | None:
+    def redelivery(self, limits: Limits) -> Redelivery | None:
         """What is due to come again, as far as it may be sent. What is unfinished already needs no more room."""
-        events = min(limits.events_max, self.deliveries.breaker.room(now))
+        if not self.deliveries.remembers:
+            return None
+        events = min(limits.events_max, self.deliveries.breaker.room(self.now))
         if events <= 0 or limits.bytes_max <= 0:
             return None
-        return self.deliveries.next_redelivery(now, Limits(events_max=int(events), bytes_max=limits.bytes_max))
+        return self.deliveries.next_redelivery(self.now, Limits(events_max=int(events), bytes_max=limits.bytes_max))
 
     def _passing(self, frame: Frame, segments: Sequence[Segment], next_seqs: tuple[int, ...]) -> Iterator[PassingEvent]:
         for segment in segments:

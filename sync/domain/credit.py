@@ -1,7 +1,6 @@
 """How much more a stream may be sent."""
 
 from sync.domain.account import Account
-from sync.domain.fanout import Frame
 from sync.domain.frames import Grant
 from sync.domain.ring import Limits
 
@@ -45,29 +44,24 @@ class Credit:
         return most.within(Limits(events_max=self._left[0], bytes_max=self._left[1]))
 
 
-class Allowance:
-    """What may be sent of what comes next: as far as credit goes, and the account of single events, if any."""
+class Bounded:
+    """A credit as far as the account of single events lets it be used."""
 
-    def __init__(self, credit: Credit, account: Account | None) -> None:
+    def __init__(self, credit: Credit, account: Account) -> None:
         self._credit = credit
         self._account = account
 
-    def exhausted(self, now: float) -> bool:
+    @property
+    def exhausted(self) -> bool:
         """Whether nothing may be sent."""
-        if self._account is None:
-            return self._credit.exhausted
-        room = self._account.room(now)
+        room = self._account.room
         return self._credit.exhausted or room.events_max <= 0 or room.bytes_max <= 0
 
-    def within(self, most: Limits, now: float) -> Limits:
-        """What may be sent, and is no more than `most`."""
-        limits = self._credit.within(most)
-        return limits if self._account is None else limits.within(self._account.room(now))
+    def covers(self, events: int, size: int) -> bool:
+        """Whether so much may be sent without overdrawing."""
+        room = self._account.room
+        return events <= room.events_max and size <= room.bytes_max and self._credit.covers(events, size)
 
-    def covers(self, frame: Frame, now: float) -> bool:
-        """Whether the frame may be sent without overdrawing."""
-        if self._account is not None:
-            room = self._account.room(now)
-            if frame.events > room.events_max or frame.size > room.bytes_max:
-                return False
-        return self._credit.covers(frame.events, frame.size)
+    def within(self, most: Limits) -> Limits:
+        """What may be sent, and is no more than `most`."""
+        return self._credit.within(most).within(self._account.room)

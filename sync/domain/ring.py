@@ -119,7 +119,7 @@ class Segment:
     def _cut_all(self, start: int, limits: Limits) -> Piece:
         low = start - self.first_seq
         before = self._sizes[low - 1] if low else self._dropped
-        high = min(low + limits.events_max, bisect_right(self._sizes, before + limits.bytes_max, low))
+        high = bisect_right(self._sizes, before + limits.bytes_max, low, min(low + limits.events_max, len(self._sizes)))
         at = bisect_right(self._group_ends, self.first_seq + high) - 1
         if at < 0 or self._group_ends[at] <= start:
             at += 1

@@ -13,7 +13,7 @@ from infra.kernel.digest import Digest
 from infra.kernel.position import Position
 from sync.domain.account import Account
 from sync.domain.acking import Acking
-from sync.domain.credit import Allowance, Credit
+from sync.domain.credit import Bounded, Credit
 from sync.domain.delivery import Deliveries, Redelivery
 from sync.domain.errors import AckRefusedError, LogHoleError
 from sync.domain.fanout import FRAME_BYTES_MAX, Fanout, Frame, Selection
@@ -67,18 +67,19 @@ class Session:
         self._credit = Credit(terms.credit)
         self._most = Limits(events_max=terms.batch_events_max, bytes_max=FRAME_BYTES_MAX)
         tracking = terms.tracking
-        self._account = Account(tracking, fanout, terms.selection, terms.next_seqs) if tracking else None
-        self._allowance = Allowance(self._credit, self._account)
+        self._account = Account(tracking, fanout, terms.selection, terms.next_seqs, now) if tracking else None
+        self._allowance = self._credit if self._account is None else Bounded(self._credit, self._account)
         self._fed: Segment | None = None
         self._snapshot = None if terms.snapshot_after is None else Snapshot(terms.snapshot_after)
         self._phase = Phase.CATCHING_UP if self._snapshot is None else Phase.SNAPSHOT
         self._unread_offers = 0
         self._as_of_us = 0
         self._told: Progress | None = None
-        self._closing = self._draining = self._ended = self._silent = False
+        self._closing = self._leaving = self._ended = self._silent = False
         self._now = now
         self._pulse = Pulse(terms, now)
         self.proving = Proving(terms.digest_seconds, now)
+        self._sends_more = self.proving.promised or self._account is not None
         self._outbox: list[ControlFrame] = [terms.opened, PhaseChange(phase=self._phase)]
         self.acking = Acking(terms, self.deliveries, self._outbox.append)
         if self._snapshot is not None:
@@ -154,17 +155,14 @@ class Session:
 
     def needs(self) -> tuple[int, ...]:
         """The shards that must be fed, as the ring no longer holds what comes next; none while nothing may be sent."""
-        if self._snapshot is not None or self._fed is not None or self._leaving:
-            return ()
-        if self._allowance.exhausted(self._now) or (self._account is not None and self._account.stalled):
+        waits = self._snapshot is not None or self._fed is not None or self._leaving
+        if waits or self._allowance.exhausted or (self._account is not None and self._account.stalled):
             return ()
         return self.missing()
 
     def prove(self, at: Position, digest: Digest, now: float) -> None:
         """Gives the stream the proof that it wanted, taken at a place of its own."""
-        read = zip(at.next_seq, self._next_seqs, strict=True)
-        place = self._terms.position(tuple(seq if here else 0 for seq, here in read))
-        self.proving.take(Proof(at=place, count=digest.count, hash=digest.hash), now)
+        self.proving.take(Proof(at=self._read_of(at), count=digest.count, hash=digest.hash), now)
 
     @property
     def in_snapshot(self) -> bool:
@@ -181,9 +179,7 @@ class Session:
     def take_orders(self, chunk: Chunk) -> None:
         """Gives the stream the orders that it wanted."""
         if self._snapshot is not None:
-            read = zip(chunk.at.next_seq, self._next_seqs, strict=True)
-            at = self._terms.position(tuple(seq if begin else 0 for seq, begin in read))
-            self._snapshot.feed(replace(chunk, at=at))
+            self._snapshot.feed(replace(chunk, at=self._read_of(chunk.at)))
 
     def missing(self) -> tuple[int, ...]:
         """The shards of which the ring no longer holds what comes next."""
@@ -230,11 +226,11 @@ class Session:
 
     def close(self) -> None:
         """The caller has enough: what it has acked is still answered."""
-        self._closing = True
+        self._closing = self._leaving = True
 
     def drain(self) -> None:
         """The server is about to leave: the stream ends with GoAway once its acks are answered."""
-        self._draining = True
+        self._leaving = True
 
     def next_frame(self, now: float, as_of_us: int) -> ServerFrame | None:
         """The next frame, counted as sent; none when there is nothing to say yet.
@@ -246,10 +242,7 @@ class Session:
             CallerSilentError: The caller has said nothing for too long.
         """
         self._now = now
-        if now >= self._pulse.due:
-            self._pulse.refuse_silence(now)
-            self._draining |= now >= self._pulse.leave_at
-        if not self._outbox:
+        if now >= self._pulse.due or self._leaving or self._account is not None:
             self._say_by_itself(as_of_us)
         if self._outbox:
             return self._outbox.pop(0)
@@ -257,20 +250,26 @@ class Session:
             return None
         if self._snapshot is not None:
             return self._next_orders(self._snapshot)
-        if self._phase is Phase.LIVE:
-            self.proving.ask(now)
-        proof = self.proving.reached(self._next_seqs, now)
-        return proof or self._next_redelivery() or self._next_events() or self._stand(as_of_us)
+        beside = self._next_beside() if self._sends_more else None
+        return beside or self._next_events() or self._stand(as_of_us)
 
-    @property
-    def _leaving(self) -> bool:
-        return self._closing or self._draining
+    def _read_of(self, place: Position) -> Position:
+        """As much of a place as the stream reads."""
+        read = zip(place.next_seq, self._next_seqs, strict=True)
+        return self._terms.position(tuple(seq if here else 0 for seq, here in read))
 
     def _refuse_in_snapshot(self) -> None:
         if self._snapshot is not None:
             raise AckRefusedError("frame.ack", "the snapshot has not been sent to its end: nothing below can be done")
 
     def _say_by_itself(self, as_of_us: int) -> None:
+        if self._account is not None:
+            self._account.now = self._now
+        self._pulse.refuse_silence(self._now)
+        if self._now >= self._pulse.leave_at:
+            self.drain()
+        if self._outbox:
+            return
         if self._leaving:
             self._try_to_end()
         elif self._now >= self._pulse.beat_at:
@@ -289,17 +288,21 @@ class Session:
             return self._outbox.pop(0)
         return orders
 
-    def _next_redelivery(self) -> Redelivery | None:
-        if self._account is None or not self._account.deliveries.remembers:
-            return None
-        redelivery = self._account.redelivery(self._credit.within(self._most), self._now)
+    def _next_beside(self) -> Proof | Redelivery | None:
+        """What comes between new events: a proof of what was sent, or events that come again."""
+        if self._phase is Phase.LIVE:
+            self.proving.ask(self._now)
+        proof = self.proving.reached(self._next_seqs, self._now)
+        if proof is not None or self._account is None:
+            return proof
+        redelivery = self._account.redelivery(self._credit.within(self._most))
         if redelivery is not None:
             self._spend(len(redelivery.deliveries), redelivery.size)
         return redelivery
 
-    def _next_events(self) -> ControlFrame | Frame | None:
+    def _next_events(self) -> Progress | Frame | None:
         """The next frame; before events that follow a range in which nothing matched, the progress that covers it."""
-        frame = self._due()
+        frame = self._covered(self._cut()) if self._account is None else self._next_accounted(self._account)
         if isinstance(frame, Frame):
             self._next_seqs = frame.next_seqs
             self._silent |= frame.silent
@@ -308,33 +311,37 @@ class Session:
             self._fed = None
         return frame
 
-    def _due(self) -> Progress | Frame | None:
-        account = self._account
-        if account is not None and account.stalled:
+    def _next_accounted(self, account: Account) -> Progress | Frame | None:
+        if account.stalled:
             return account.go_on()
-        if self._allowance.exhausted(self._now):
+        if self._allowance.exhausted:
             return None
-        done = None if account is None else account.beyond_done(self._next_seqs)
-        frame = done or self._cut()
-        if frame is not None and frame.message and self._silent:
+        done = account.beyond_done(self._next_seqs)
+        frame = self._covered(done or self._cut())
+        if done is not None or not isinstance(frame, Frame):
+            return frame
+        segments = self._fanout.ring.segments if self._fed is None else [self._fed]
+        return account.passable(frame, segments, self._next_seqs)
+
+    def _covered(self, frame: Frame | None) -> Progress | Frame | None:
+        if self._silent and frame is not None and frame.message:
             self._silent = False
             self._told = Progress(at=self.position, as_of_us=self._as_of_us)
             return self._told
-        if account is None or frame is None or done is not None:
-            return frame
-        segments = self._fanout.ring.segments if self._fed is None else [self._fed]
-        return account.passable(frame, segments, self._next_seqs, self._now)
+        return frame
 
     def _cut(self) -> Frame | None:
+        if self._allowance.exhausted:
+            return None
         if self._fed is not None:
-            limits = self._allowance.within(self._most, self._now)
+            limits = self._allowance.within(self._most)
             return self._fanout.cut_from([self._fed], self._selection, self._next_seqs, limits)
         if self._fanout.missing(self._selection, self._next_seqs):
             return None
         frame = self._fanout.shared(self._selection, self._next_seqs, self._terms.batch_events_max)
-        if frame is None or self._allowance.covers(frame, self._now):
+        if frame is None or self._allowance.covers(frame.events, frame.size):
             return frame
-        return self._fanout.cut(self._selection, self._next_seqs, self._allowance.within(self._most, self._now))
+        return self._fanout.cut(self._selection, self._next_seqs, self._allowance.within(self._most))
 
     def _spend(self, events: int, size: int) -> None:
         self._credit.spend(events, size)
@@ -346,7 +353,7 @@ class Session:
         if self._account is not None and self._account.paused:
             return None
         if self._fed is not None or self._fanout.has_more(self._selection, self._next_seqs):
-            if self._phase is Phase.LIVE and self._allowance.exhausted(self._now):
+            if self._phase is Phase.LIVE and self._allowance.exhausted:
                 self._enter(Phase.BEHIND)
         else:
             self._unread_offers = 0
@@ -361,10 +368,8 @@ class Session:
         self._tell_lag()
 
     def _tell_pause(self, account: Account) -> None:
-        if account.paused and self._phase is not Phase.PAUSED:
-            self._enter(Phase.PAUSED)
-        elif not account.paused and self._phase is Phase.PAUSED:
-            self._enter(Phase.BEHIND)
+        if account.paused is not (self._phase is Phase.PAUSED):
+            self._enter(Phase.PAUSED if account.paused else Phase.BEHIND)
 
     def _beat(self, as_of_us: int) -> None:
         """Breaks the silence with what is new to tell, or else with a sign that the server is alive.
@@ -404,5 +409,5 @@ class Session:
         if self.acking.pending or self._ended:
             return
         self._ended = True
-        if self._draining and not self._closing:
+        if not self._closing:
             self._outbox.append(GoAway(position=self.reached, retry_after_seconds=_RETRY_AFTER_SECONDS))
