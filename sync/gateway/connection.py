@@ -1,7 +1,13 @@
-"""A connection to which a stream is written, as fast as its reader takes it."""
+"""A connection to which a stream is written, as fast as its reader takes it.
+
+What many readers are sent is framed once and written to each connection as it is: on the way of a single answer, HTTP
+and WebSocket would copy it for every reader, which costs as much as sending it.
+"""
 
 import asyncio
 from typing import Final, Protocol
+
+from websockets.frames import Frame, Opcode
 
 STALLED_SECONDS: Final = 60.0  # that a reader may take nothing before its connection is cut
 
@@ -15,8 +21,21 @@ class Connection(Protocol):
     async def drained(self) -> None:
         """Returns once it is full no longer, or lost."""
 
+    def write(self, framed: bytes) -> None:
+        """Sends one frame, as it goes onto the wire; drops it if there is nobody any more."""
+
     def abort(self) -> None:
         """Cuts it: what waits to be written is dropped."""
+
+
+def in_chunk(body: bytes) -> bytes:
+    """Part of the body of an answer, framed."""
+    return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+def in_message(text: bytes) -> bytes:
+    """A message of a WebSocket, framed."""
+    return Frame(Opcode.TEXT, text).serialize(mask=False)
 
 
 async def turn(connection: Connection) -> None:

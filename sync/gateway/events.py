@@ -18,7 +18,7 @@ from sync.application.stream import Stream
 from sync.application.subscribe import Streams
 from sync.domain.frames import ClientFrame, Close, Open
 from sync.gateway.binding import bound
-from sync.gateway.connection import turn
+from sync.gateway.connection import Connection, in_chunk, turn
 from sync.gateway.errors import RequestRefusedError, json_of_status, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line, tokened
 from sync.gateway.json_text import json_bytes
@@ -35,7 +35,7 @@ class _Kind:
     """A form of the stream: its media type, its texts, what it begins with, and how it tells of an error."""
 
     media_type: str
-    texts: Texts[bytes]
+    texts: Texts
     prelude: bytes
     error: Callable[[bytes], bytes]
 
@@ -46,8 +46,10 @@ class Events:
     def __init__(self, streams: Streams, *, shards: int) -> None:
         self._streams = streams
         self._shards = shards
-        sse = _Kind("text/event-stream", Texts(as_event), _RETRY, lambda text: b"event: error\ndata: %b\n\n" % text)
-        lines = _Kind("application/x-ndjson", Texts(as_line), b"", lambda text: b'{"error":%b}\n' % text)
+        sse = _Kind(
+            "text/event-stream", Texts(as_event, in_chunk), _RETRY, lambda text: b"event: error\ndata: %b\n\n" % text
+        )
+        lines = _Kind("application/x-ndjson", Texts(as_line, in_chunk), b"", lambda text: b'{"error":%b}\n' % text)
         self._kinds = {kind.media_type: kind for kind in (sse, lines)}
 
     async def answer(self, request: Request) -> Response:
@@ -155,20 +157,22 @@ class _Answer(Response):
                 return  # its connection is cut
 
     async def _write(self, scope: Scope, send: Send) -> None:
-        await _send(scope, send, self._kind.prelude)
+        connection: Connection = scope["state"]["connection"]
+        await _send(send, self._kind.prelude)
         try:
             async with aclosing(self._stream.frames()) as frames:
                 async for frame in frames:
-                    await _send(scope, send, self._kind.texts.of(frame, self._stream.session))
+                    await turn(connection)
+                    connection.write(self._kind.texts.of(frame, self._stream.session))
         except TimeoutError:
             raise
         except Exception as error:  # noqa: BLE001 - the status line has gone: the stream itself tells of it
-            await _send(scope, send, self._kind.error(json_bytes(json_of_status(status_of(error)))))
+            await turn(connection)
+            await _send(send, self._kind.error(json_bytes(json_of_status(status_of(error)))))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _send(scope: Scope, send: Send, body: bytes) -> None:
-    await turn(scope["state"]["connection"])
+async def _send(send: Send, body: bytes) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})
 
 

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from sys import getsizeof
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from stateset.order.v1 import order_frame_pb2
 from stateset.stream.v1 import stream_pb2
@@ -22,8 +22,7 @@ BATCH_EVENTS: Final = 250  # in a frame, unless asked otherwise: JSON of more wo
 _KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
 _Key = tuple[Frame, bytes] | tuple[bytes, Position]
 
-Text = TypeVar("Text", bound=bytes | str)
-Form = Callable[[order_frame_pb2.ServerFrame, str, str], Text]
+Form = Callable[[order_frame_pb2.ServerFrame, str, str], str]
 """Makes the text of a frame: from the frame, the token of the place behind it, and the frame's JSON."""
 
 
@@ -38,15 +37,16 @@ def tokened(asked: Open, path: str) -> Open:
     return asked
 
 
-class Texts(Generic[Text]):
-    """Texts in one form. Those of the last frames are kept, as who keeps up is sent the same."""
+class Texts:
+    """Texts in one form, framed for their connection. The last ones are kept, as who keeps up is sent the same."""
 
-    def __init__(self, form: Form[Text]) -> None:
+    def __init__(self, form: Form, framed: Callable[[bytes], bytes]) -> None:
         self._form = form
-        self._kept: OrderedDict[_Key, tuple[Text, int]] = OrderedDict()
+        self._framed = framed
+        self._kept: OrderedDict[_Key, tuple[bytes, int]] = OrderedDict()
         self._kept_bytes = 0
 
-    def of(self, frame: ServerFrame, session: Session) -> Text:
+    def of(self, frame: ServerFrame, session: Session) -> bytes:
         """The text of the frame that a session has just handed out."""
         key: _Key
         if isinstance(frame, Frame):  # one object for many streams: compared by identity, and where it leads is known
@@ -61,11 +61,11 @@ class Texts(Generic[Text]):
         self._keep(key, text, len(message) + getsizeof(text))
         return text
 
-    def _encoded(self, message: bytes, behind: Position) -> Text:
+    def _encoded(self, message: bytes, behind: Position) -> bytes:
         frame = sync_service_pb2.SubscribeResponse.FromString(message).frame
-        return self._form(frame, token_of(behind), json_of_message(frame))
+        return self._framed(self._form(frame, token_of(behind), json_of_message(frame)).encode())
 
-    def _keep(self, key: _Key, text: Text, size: int) -> None:
+    def _keep(self, key: _Key, text: bytes, size: int) -> None:
         self._kept[key] = text, size
         self._kept_bytes += size
         while self._kept_bytes > _KEPT_BYTES_MAX:
@@ -73,18 +73,18 @@ class Texts(Generic[Text]):
             self._kept_bytes -= oldest
 
 
-def as_event(frame: order_frame_pb2.ServerFrame, token: str, text: str) -> bytes:
+def as_event(frame: order_frame_pb2.ServerFrame, token: str, text: str) -> str:
     """A server-sent event. A heartbeat is a comment; a goodbye says when to come back."""
     kind = frame.WhichOneof("frame")
     if kind == "heartbeat":
-        return b": heartbeat\n\n"
+        return ": heartbeat\n\n"
     retry = _retry(frame.go_away) if kind == "go_away" else ""
-    return f"{retry}id: {token}\nevent: {kind}\ndata: {text}\n\n".encode()
+    return f"{retry}id: {token}\nevent: {kind}\ndata: {text}\n\n"
 
 
-def as_line(frame: order_frame_pb2.ServerFrame, token: str, text: str) -> bytes:
+def as_line(frame: order_frame_pb2.ServerFrame, token: str, text: str) -> str:
     """A line of JSON."""
-    return f"{as_message(frame, token, text)}\n".encode()
+    return f"{as_message(frame, token, text)}\n"
 
 
 def as_message(_frame: order_frame_pb2.ServerFrame, token: str, text: str) -> str:

@@ -127,6 +127,10 @@ class _WebSocket(WebSocketsSansIOProtocol):
     async def drained(self) -> None:
         await self.writable.wait()
 
+    def write(self, framed: bytes) -> None:
+        if not self.close_sent and not self.transport.is_closing():
+            self.transport.write(framed)
+
     def abort(self) -> None:
         self.transport.abort()
 
@@ -179,6 +183,10 @@ class _Protocol(HttpToolsProtocol):
 
     async def drained(self) -> None:
         await self.flow.drain()
+
+    def write(self, framed: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(framed)
 
     def abort(self) -> None:
         self.transport.abort()

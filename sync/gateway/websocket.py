@@ -17,7 +17,7 @@ from sync.adapters.wire_requests import client_frames, open_from_wire
 from sync.application.subscribe import Streams
 from sync.domain.frames import GoAway
 from sync.gateway.binding import json_of, parsed
-from sync.gateway.connection import turn
+from sync.gateway.connection import Connection, in_message, turn
 from sync.gateway.errors import RequestRefusedError, json_of_status, refused, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_message, tokened
 from sync.gateway.json_text import json_text
@@ -40,7 +40,7 @@ class Socket:
         self._streams = streams
         self._shards = shards
         self._allowed_origins = allowed_origins
-        self._texts = Texts(as_message)
+        self._texts = Texts(as_message, in_message)
 
     async def serve(self, socket: WebSocket) -> None:
         """Serves it until either side has enough."""
@@ -55,7 +55,8 @@ class Socket:
             return  # gone, cut off, or come to say nothing
         except Exception as error:  # noqa: BLE001 - every failure is told
             status = status_of(error)
-            await _send(socket, f'{{"error":{json_text(json_of_status(status))}}}')
+            await turn(socket.state.connection)
+            await socket.send_text(f'{{"error":{json_text(json_of_status(status))}}}')
             await socket.close(_TRY_LATER if status.code in _PASSING else _REFUSED)
         else:
             await socket.close(code)
@@ -67,20 +68,17 @@ class Socket:
         opening.batch_events_max = opening.batch_events_max or BATCH_EVENTS
         asked = tokened(open_from_wire(opening, path=_PATH, shards=self._shards, durable=True), _PATH)
         code = _DONE
+        connection: Connection = socket.state.connection
         async with (
             self._streams.open(asked, LOCAL, client_frames(requests)) as stream,
             aclosing(stream.frames()) as frames,
         ):
             async for frame in frames:
-                await _send(socket, self._texts.of(frame, stream.session))
+                await turn(connection)
+                connection.write(self._texts.of(frame, stream.session))
                 if isinstance(frame, GoAway):
                     code = _RESTARTS
         return code
-
-
-async def _send(socket: WebSocket, text: str) -> None:
-    await turn(socket.state.connection)
-    await socket.send({"type": "websocket.send", "text": text})
 
 
 async def _requests(socket: WebSocket) -> AsyncIterator[sync_service_pb2.SubscribeRequest]:
