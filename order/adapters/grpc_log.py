@@ -15,6 +15,7 @@ from infra.runtime.grpc.wire import NO_TIME, is_time, position_to_wire, timestam
 from order.adapters.grpc_reads import ORDER_FIELDS
 from order.adapters.grpc_replay import Replays
 from order.application.backlog import ShardBacklog, backlog
+from order.application.heads import settled_us
 from order.application.ports import Head, Log, Reader
 from order.application.queries import Queries
 from order.application.relay_ports import Lease
@@ -35,7 +36,7 @@ class LogServicer:
         self, _request: log_service_pb2.GetLogHeadRequest, _call: Call
     ) -> log_service_pb2.GetLogHeadResponse:
         """Where each shard stands."""
-        read_time_us = self._clock.now_us()  # before the read: whatever was recorded by then is below the heads
+        read_time_us = await settled_us(self._log, self._clock)
         earliest, heads = await self._log.earliest(), await self._log.heads()  # so never above them
         shards = [
             log_service_pb2.ShardHead(

@@ -58,6 +58,10 @@ class MemoryLog:
         """See `Log.heads`."""
         return [self._heads[shard] for shard in range(self.shards)]
 
+    async def open_seconds(self) -> float:
+        """See `Log.open_seconds`."""
+        return 0
+
     async def earliest(self) -> list[int]:
         """See `Log.earliest`."""
         return [self._earliest[shard] for shard in range(self.shards)]

@@ -18,7 +18,7 @@ from infra.runtime.lifespan import StartupError
 from infra.runtime.sql_digest import digest_of
 from infra.runtime.sql_filter import to_sql
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
-from order.adapters import sql_trim
+from order.adapters import sql_open, sql_trim
 from order.adapters.sql_group import GROUPS, shards_of, stored_reply
 from order.adapters.sql_records import due_query
 from order.adapters.sql_tables import (
@@ -163,6 +163,14 @@ class SqlLog:
             ).all()
         )
         return [Head(next_seq=next_seq, record_time_us=time_us) for next_seq, time_us in rows]
+
+    async def open_seconds(self) -> float:
+        """See `Log.open_seconds`. SQLite has one process and one writing thread: when it is free, nothing is open."""
+        seconds = await self._read(sql_open.open_seconds)
+        if seconds is None:
+            await self._write(lambda _connection: None)
+            return 0
+        return seconds
 
     async def earliest(self) -> list[int]:
         """See `Log.earliest`."""

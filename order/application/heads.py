@@ -17,7 +17,7 @@ class Heads:
     Our own commits move it at once, those of other processes as news of them come, or by a look at the log itself.
 
     Attributes:
-        as_of_us: When the log was last looked at; whatever had been committed by then, by anybody, is below the heads.
+        as_of_us: Whatever was recorded by then, by anybody, is below the heads.
     """
 
     def __init__(self, log_epoch: str, next_seq: list[int]) -> None:
@@ -57,11 +57,11 @@ class Heads:
 
         Another process may write to the log, and a commit of ours may have happened though its answer was lost.
         """
-        now_us = clock.now_us()
+        as_of_us = await settled_us(log, clock)
         heads = await log.heads()
         if any(head.next_seq > mine for head, mine in zip(heads, self._next_seq, strict=True)):
             self.advance({shard: head.next_seq for shard, head in enumerate(heads)})
-        self.as_of_us = max(self.as_of_us, now_us)
+        self.as_of_us = max(self.as_of_us, as_of_us)
 
     @asynccontextmanager
     async def following(self, log: Log, clock: Clock, every_seconds: float) -> AsyncIterator[None]:
@@ -87,3 +87,12 @@ class Heads:
             except TimeoutError:
                 return False
         return True
+
+
+async def settled_us(log: Log, clock: Clock) -> int:
+    """A time: whatever is recorded by then, or ever will have been, is below the heads that are read after this.
+
+    A group has its record time before it is committed. So it is now, or before the oldest group that is open began.
+    """
+    now_us = clock.now_us()
+    return now_us - round(1e6 * await log.open_seconds())

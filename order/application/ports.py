@@ -171,6 +171,12 @@ class Log(Protocol):
     async def heads(self) -> list[Head]:
         """Where every shard stands, by shard."""
 
+    async def open_seconds(self) -> float:
+        """For how long the oldest group has been open that may still be committed, by any process; 0 if there is none.
+
+        What is not below `heads`, read after this, will not have been recorded so long before this was called.
+        """
+
     async def earliest(self) -> list[int]:
         """By shard, the seq of the first event that is kept."""
 

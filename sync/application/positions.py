@@ -10,9 +10,7 @@ from sync.domain.frames import StartTime
 from sync.domain.log import LogHead
 from sync.domain.offsets import TopicOffsets
 
-_COMMIT_US: Final = (
-    10_000_000  # a command's events have their time before they are committed, and stores end one sooner
-)
+_CLOCKS_US: Final = 10_000_000  # clocks of several Order Services differ, and one may be set back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +77,7 @@ class Positions:
         behind = [shard for shard in spoken if position.next_seq[shard] < head.next_seq[shard]]
         times = list((await self._source.record_times(position, behind)).values()) if behind else []
         if len(behind) < len(spoken):
-            times.append(max(0, head.read_time_us - _COMMIT_US))
+            times.append(max(0, head.read_time_us - _CLOCKS_US))
         return min(times)
 
 

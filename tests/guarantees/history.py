@@ -103,11 +103,12 @@ class Arrived(NamedTuple):
 
 
 class Progressed(NamedTuple):
-    """The stream says that everything below was sent."""
+    """The stream says that everything below was sent; `as_of_us`: and that it is all that was recorded until then."""
 
     at_ns: int
     stream: int
     next_seqs: Seqs
+    as_of_us: int
 
 
 class Committed(NamedTuple):

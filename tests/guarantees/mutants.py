@@ -16,15 +16,16 @@ from stateset.order.v1.order_pb2 import Order
 
 from infra.kernel.filter import EVERYTHING
 from infra.kernel.position import AtLeast, Position
+from infra.runtime.clock import Clock
 from infra.runtime.grpc.wire import embedded, token_of
-from order.adapters import frames, grpc_streams, sql_group
+from order.adapters import frames, grpc_log, grpc_streams, sql_group
 from order.adapters.sql_log import SqlLog
 from order.adapters.sql_orders import SqlOrders
 from order.adapters.wire import WireCodec
-from order.application import feed, group
+from order.application import feed, group, heads
 from order.application.feed import Cursor, Feed, Opening, StartPoint
 from order.application.heads import Heads
-from order.application.ports import Head, LoggedEvent, Needs, Outcome, Submission, View, Writes
+from order.application.ports import Head, Log, LoggedEvent, Needs, Outcome, Submission, View, Writes
 from order.application.read_ports import StoredOrder
 from order.application.writer import Writer
 from order.domain.errors import StoreUnavailableError
@@ -163,12 +164,12 @@ def repeats_are_answered_anew(stack: ExitStack) -> None:
 
 def the_tail_runs_ahead(stack: ExitStack) -> None:
     """Streams are given events whose transaction is rolled back."""
-    commit, wrong, heads = SqlLog.commit, _now_and_then(), list[Heads]()
+    commit, wrong, live = SqlLog.commit, _now_and_then(), list[Heads]()
     begin = Heads.__init__
 
     def noted(self: Heads, *rest: Any) -> None:  # noqa: ANN401 - as the original
         begin(self, *rest)
-        heads.append(self)
+        live.append(self)
 
     async def mutant(self: SqlLog, needs: Needs, decide: Callable[[View], Writes]) -> None:
         if not next(wrong):
@@ -177,7 +178,7 @@ def the_tail_runs_ahead(stack: ExitStack) -> None:
         def peek(view: View) -> Writes:
             events = decide(view).events
             self._tail.append(events)
-            heads[-1].advance({event.shard: event.seq + 1 for event in events})
+            live[-1].advance({event.shard: event.seq + 1 for event in events})
             raise StoreUnavailableError("rolled back")
 
         return await commit(self, needs, peek)
@@ -227,6 +228,17 @@ def progress_runs_ahead(stack: ExitStack) -> None:
         return frames.progress_frame(replace(position, next_seq=tuple(seq + 1 for seq in position.next_seq)), None)
 
     _put(stack, grpc_streams._Stream, "_progress", mutant)  # noqa: SLF001 - as above
+
+
+def as_of_runs_ahead(stack: ExitStack) -> None:
+    """The log is said to be whole up to a time that is still to come."""
+    settled = heads.settled_us
+
+    async def mutant(log: Log, clock: Clock) -> int:
+        return await settled(log, clock) + 1_000_000
+
+    for owner in (heads, grpc_log):
+        _put(stack, owner, "settled_us", mutant)
 
 
 def streams_fall_silent(stack: ExitStack) -> None:
@@ -283,6 +295,7 @@ MUTANTS: Final[dict[str, tuple[Mutant, str]]] = {
         (streams_resume_too_late, "resume skip"),
         (streams_resume_too_early, "resume rewind"),
         (progress_runs_ahead, "broken bookmark"),
+        (as_of_runs_ahead, "untrue as of"),
         (streams_fall_silent, "unseen"),
         (filters_are_ignored, "filter leak"),
         (the_read_model_does_not_wait, "unread write"),

@@ -156,7 +156,7 @@ class Reader:
 
     def _on_progress(self, frame: ServerFrame) -> None:
         at = list(frame.progress.at.next_seq)
-        self._history.note(Progressed(now_ns(), self._stream, at))
+        self._history.note(Progressed(now_ns(), self._stream, at, frame.progress.as_of.ToMicroseconds()))
         self.next_seqs = list(map(max, self.next_seqs, at))
 
     def _on_ack_result(self, frame: ServerFrame) -> None:

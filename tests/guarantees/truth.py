@@ -34,6 +34,7 @@ class Row(NamedTuple):
     record_id: str
     content: str
     order_content: str
+    record_time_us: int = 0
 
 
 class Effect(NamedTuple):
@@ -118,7 +119,7 @@ def _row(columns: Iterable[Any]) -> Row:
     return Row(
         *(shard, seq, group_index, group_size, order_id, event.version),
         *(event.metadata.event_id, event.metadata.request_id, event.order.customer_id, _record_id(event)),
-        *(digest_of(event), digest_of(event.order)),
+        *(digest_of(event), digest_of(event.order), event.metadata.record_time.ToMicroseconds()),
     )
 
 

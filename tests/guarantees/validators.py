@@ -211,6 +211,16 @@ def broken_bookmark(place: Place, progress: Progressed, truth: Truth) -> str:
     return ""
 
 
+def untrue_as_of(_place: Place, progress: Progressed, truth: Truth) -> str:
+    """What a progress does not cover was recorded after the time that it names (G14)."""
+    for shard, at in enumerate(progress.next_seqs):
+        row = truth.row(shard, at)
+        if row and row.record_time_us < progress.as_of_us:
+            early = progress.as_of_us - row.record_time_us
+            return f"shard {shard} is said to be whole below {at}, which was recorded {early} µs before that time"
+    return ""
+
+
 def unseen(place: Place, truth: Truth) -> str:
     """Once all is over, every reader has seen everything (G17)."""
     behind = any(seq < head for seq, head in zip(place.next_seqs, truth.heads, strict=True))
@@ -297,7 +307,10 @@ BATCHES: Final[Mapping[str, Callable[[Place, Arrived, Truth], str]]] = {
     "split group": split_group,
     "filter leak": filter_leak,
 }
-BOOKMARKS: Final[Mapping[str, Callable[[Place, Progressed, Truth], str]]] = {"broken bookmark": broken_bookmark}
+BOOKMARKS: Final[Mapping[str, Callable[[Place, Progressed, Truth], str]]] = {
+    "broken bookmark": broken_bookmark,
+    "untrue as of": untrue_as_of,
+}
 ENDS: Final[Mapping[str, Callable[[Place, Truth], str]]] = {"unseen": unseen}
 LOGS: Final[Mapping[str, Callable[[Truth], Iterator[str]]]] = {
     "gap": hole_in_the_log,

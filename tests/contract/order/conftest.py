@@ -3,7 +3,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from infra.runtime.clock import ManualClock
+from infra.runtime.clock import Clock, ManualClock
 from infra.runtime.sql import open_database
 from order.adapters.memory import MemoryLog
 from order.adapters.sql_log import open_log
@@ -58,7 +58,7 @@ async def writer(log: Log, clock: ManualClock) -> AsyncIterator[Writer]:
 
 
 @asynccontextmanager
-async def writing(log: Log, clock: ManualClock) -> AsyncIterator[Writer]:
+async def writing(log: Log, clock: Clock) -> AsyncIterator[Writer]:
     heads, codec = Heads(log.log_epoch, [1] * SHARDS), WireCodec(log.log_epoch, SHARDS)
     writer = Writer(log, codec, heads, clock, WriterLimits(gather_seconds=0.001), Policy())
     async with writer.running():

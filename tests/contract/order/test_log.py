@@ -1,6 +1,8 @@
 """What every log promises, through the writer that uses it."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from stateset.order.v1 import order_event_pb2, order_service_pb2
@@ -8,18 +10,21 @@ from stateset.order.v1 import order_event_pb2, order_service_pb2
 from infra.kernel.digest import Digest
 from infra.kernel.filter import EVERYTHING
 from infra.kernel.shard import shard_of
-from infra.runtime.clock import ManualClock
+from infra.runtime.clock import ManualClock, SystemClock
+from infra.runtime.sql import open_database
+from order.adapters.sql_log import open_log
 from order.adapters.wire import WireCodec
 from order.adapters.wire_order import order_from_wire
 from order.application.group import Reply
 from order.application.heads import Heads
-from order.application.ports import Log, LoggedEvent, Needs, View, Writes
+from order.application.ports import Head, Log, LoggedEvent, Needs, View, Writes
 from order.application.read_ports import Orders
 from order.application.writer import Writer, WriterLimits
 from order.domain.commands import AcceptOrder, CancelOrder, FillLine, RecordFill
 from order.domain.errors import EtagMismatchError, RequestIdReusedError
 from order.domain.policy import Acceptance, Policy
-from tests.contract.order.conftest import SHARDS
+from order.main import MIGRATIONS
+from tests.contract.order.conftest import SHARDS, writing
 from tests.harness.order_commands import deliver, ship
 from tests.harness.orders import place, submission
 
@@ -51,6 +56,33 @@ async def test_seqs_are_dense_whatever_happens_at_once(log: Log, writer: Writer)
         assert seqs == list(range(1, len(seqs) + 1))
     assert len(events) == 120
     assert all(event.shard == shard_of(event.order_id, SHARDS) for event in events)
+
+
+async def test_what_is_not_there_yet_was_not_recorded_before_the_oldest_group_began(
+    log: Log, database_url: str | None
+) -> None:
+    clock = SystemClock()
+    claims: list[tuple[int, list[Head]]] = []
+    async with another(log, database_url) as read, writing(log, clock) as writer, asyncio.TaskGroup() as tasks:
+        orders = [tasks.create_task(writer.submit(submission(place(1, order_id=f"o-{each}")))) for each in range(300)]
+        while not all(order.done() for order in orders):
+            now_us = clock.now_us()
+            claimed_us = now_us - round(1e6 * await read.open_seconds())
+            claims.append((claimed_us, await read.heads()))
+            await asyncio.sleep(0)
+    for event in await all_events(log):
+        for claimed_us, heads in claims:
+            assert event.seq < heads[event.shard].next_seq or event.record_time_us >= claimed_us
+
+
+@asynccontextmanager
+async def another(log: Log, database_url: str | None) -> AsyncIterator[Log]:
+    """The same log as another process sees it, where the database lets there be one."""
+    if database_url is None or not database_url.startswith("postgresql"):
+        yield log
+        return
+    async with open_database(database_url, service="order", migrations=MIGRATIONS) as database:
+        yield await open_log(database, SHARDS)
 
 
 async def test_an_orders_versions_follow_its_events(log: Log, orders: Orders, writer: Writer) -> None:

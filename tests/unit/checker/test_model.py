@@ -30,15 +30,15 @@ from tests.guarantees.truth import Row, Truth
 from tests.guarantees.validators import DOUBT_SECONDS_MAX
 
 SECOND = 1_000_000_000
+RECORDED_US = 1_700_000_000_000_000
 LATE = int((DOUBT_SECONDS_MAX + 1) * SECOND)
 
 
 def row(seq: int, *, request: str = "", index: int = 0, size: int = 1, customer: str = "c-1", record: str = "") -> Row:
     """The event that made version `seq` of the only order."""
     request_id = request or f"r-{seq}"
-    return Row(
-        0, seq, index, size, "o-1", seq, f"e-{seq}", request_id, customer, record, f"event {seq}", f"order {seq}"
-    )
+    content = f"event {seq}", f"order {seq}"
+    return Row(0, seq, index, size, "o-1", seq, f"e-{seq}", request_id, customer, record, *content, RECORDED_US)
 
 
 def truth(*rows: Row) -> Truth:
@@ -145,7 +145,8 @@ def test_a_refusal_that_names_a_version_is_a_read() -> None:
         ([opened(), came(1, 1, (1, 1, "o-1", "e-9", "event 1", 0, 1))], "aborted read"),
         ([opened(), came(1, 1, seen(1, size=2))], "split group"),
         ([opened(customer="c-2"), came(1, 1, seen(1))], "filter leak"),
-        ([opened(), Progressed(0, 1, [2])], "broken bookmark"),
+        ([opened(), Progressed(0, 1, [2], 0)], "broken bookmark"),
+        ([opened(), came(1, 1, seen(1)), Progressed(0, 1, [2], RECORDED_US + 1)], "untrue as of"),
         ([opened(), came(1, 1, seen(1)), Drained(0)], "unseen"),
     ],
 )
@@ -163,13 +164,13 @@ def test_a_filtered_stream_covers_what_it_leaves_out() -> None:
     log = truth(row(1, customer="c-2"), row(2), row(3, customer="c-2"))
     passed: list[Record] = [
         opened(customer="c-1"),
-        Progressed(0, 1, [2]),
+        Progressed(0, 1, [2], 0),
         came(2, 2, seen(2)),
-        Progressed(0, 1, [4]),
+        Progressed(0, 1, [4], 0),
         Drained(0),
     ]
     assert found(*passed, log=log) == set()
-    assert found(opened(customer="c-1"), Progressed(0, 1, [4]), log=log) == {"broken bookmark"}
+    assert found(opened(customer="c-1"), Progressed(0, 1, [4], 0), log=log) == {"broken bookmark"}
     assert found(opened(customer="c-1"), came(1, 3), log=log) == {"gap"}
 
 
