@@ -1,7 +1,7 @@
 """`/v1/stream`: the whole frame protocol as JSON, both ways, over a WebSocket."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from grpc import StatusCode
@@ -49,17 +49,20 @@ class Socket:
             await socket.send_denial_response(refused(error))
             return
         await socket.accept()
+        with suppress(WebSocketDisconnect, TimeoutError):  # gone, cut off, or come to say nothing
+            await socket.close(await self._served(socket))
+
+    async def _served(self, socket: WebSocket) -> int:
+        """The code that the connection ends with."""
         try:
-            code = await self._stream(socket)
+            return await self._stream(socket)
         except (WebSocketDisconnect, TimeoutError):
-            return  # gone, cut off, or come to say nothing
+            raise
         except Exception as error:  # noqa: BLE001 - every failure is told
             status = status_of(error)
             await turn(socket.state.connection)
             await socket.send_text(f'{{"error":{json_text(json_of_status(status))}}}')
-            await socket.close(_TRY_LATER if status.code in _PASSING else _REFUSED)
-        else:
-            await socket.close(code)
+            return _TRY_LATER if status.code in _PASSING else _REFUSED
 
     async def _stream(self, socket: WebSocket) -> int:
         requests = aiter(_requests(socket))

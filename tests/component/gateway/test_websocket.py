@@ -79,6 +79,21 @@ async def test_an_ack_is_answered_and_a_close_ends_the_stream() -> None:
             assert len(batch["events"]) == 1
 
 
+@pytest.mark.parametrize("ends", ["gone", "refused"])
+async def test_who_has_gone_when_the_stream_ends_leaves_no_error_in_the_log(
+    ends: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = LogMaker()
+    log.groups(20)
+    async with streaming(log) as http, socket_of(http) as socket:
+        await say(socket, open={"subscription": "s-1", **ALL})
+        await hear(socket, "progress")
+        if ends == "refused":
+            await socket.send("{")
+        socket.transport.abort()
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 async def test_single_events_are_settled_and_come_again() -> None:
     log = LogMaker()
     log.group("o-1", size=2)
