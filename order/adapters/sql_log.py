@@ -1,6 +1,7 @@
 """The log in SQL."""
 
 import asyncio
+import time
 import uuid
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
@@ -114,6 +115,7 @@ class SqlLog:
         self.log_epoch = log_epoch
         self.shards = shards
         self._subscriptions_max = subscriptions_max
+        self._began: float | None = None  # when the group that is open did
 
     async def commit(self, needs: Needs, decide: Callable[[View], Writes]) -> None:
         """See `Log.commit`.
@@ -127,6 +129,7 @@ class SqlLog:
         def work(connection: Connection) -> Writes:
             nonlocal heads_are_ours
             heads_are_ours = False
+            self._began = time.monotonic()
             group = GROUPS[connection.dialect.name]()
             view = group.read(connection, needs, shards)
             heads_are_ours = True
@@ -140,6 +143,8 @@ class SqlLog:
             if heads_are_ours:
                 raise RowLockedError(str(error)) from error
             raise
+        finally:
+            self._began = None
         self._tail.append(writes.events)
 
     async def _until_known(self, work: Callable[[Connection], T]) -> T:
@@ -165,12 +170,9 @@ class SqlLog:
         return [Head(next_seq=next_seq, record_time_us=time_us) for next_seq, time_us in rows]
 
     async def open_seconds(self) -> float:
-        """See `Log.open_seconds`. SQLite has one process and one writing thread: when it is free, nothing is open."""
-        seconds = await self._read(sql_open.open_seconds)
-        if seconds is None:
-            await self._write(lambda _connection: None)
-            return 0
-        return seconds
+        """See `Log.open_seconds`."""
+        began, now = self._began, time.monotonic()
+        return max(await self._read(sql_open.open_seconds), 0 if began is None else now - began)
 
     async def earliest(self) -> list[int]:
         """See `Log.earliest`."""

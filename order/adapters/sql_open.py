@@ -1,16 +1,16 @@
-"""For how long the oldest group has been open that may still be committed, by whichever process."""
+"""For how long the oldest group has been open that another process may still commit."""
 
 from sqlalchemy import Connection, text
 
 
-def open_seconds(connection: Connection) -> float | None:
-    """Its age, 0 if there is none; None where the database does not tell.
+def open_seconds(connection: Connection) -> float:
+    """Its age; 0 if there is none, and on SQLite, where there is no other process.
 
     A group has its time once it holds the heads of its shards, and holds them until it is committed or is no more. What
     the age is measured from, the begin of its transaction, comes before that.
     """
     if connection.dialect.name != "postgresql":
-        return None
+        return 0
     return float(connection.execute(_OLDEST).scalar_one())
 
 
