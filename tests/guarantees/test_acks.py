@@ -18,13 +18,15 @@ from tests.harness.ports import free_address
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_order_server import FakeOrderService, serve_orders
 from tests.harness.sync_process import connected, running
-from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.sync_waiting import eventually
 
 pytestmark = pytest.mark.timeout(0)  # as many faults as asked for, each of whose waits has a bound
 
 ORDERS = 12
 BETWEEN_FAULTS = 60  # events
 SETTLE_SECONDS = 120.0
+LOOK_SECONDS = 0.5  # between two looks at the whole history, which take time from the subscribers
+ENTRIES_AN_EVENT_MAX = 50  # of the history: deliveries, outcomes and their answers
 
 
 class Campaign:
@@ -57,16 +59,22 @@ class Campaign:
         await eventually(lambda: len(self.load.history) >= before + more, within_seconds=SETTLE_SECONDS)
 
     async def drain(self, channel: grpc.aio.Channel) -> None:
-        """Until everything is finished, what was parked included."""
-
-        async def all_finished() -> bool:
+        """Until everything is finished, what was parked included, or nothing moves any more."""
+        moves = True
+        while moves and (await parked(channel) or violations(self.load.history, self.events, set())):
+            assert len(self.load.history) < ENTRIES_AN_EVENT_MAX * len(self.events), "the same comes again and again"
             await replay_all(channel)
-            return not await parked(channel) and not violations(self.load.history, self.events, set())
-
-        with suppress(TimeoutError):
-            await eventually_async(all_finished, within_seconds=SETTLE_SECONDS)
+            moves = await self._moves()
         assert violations(self.load.history, self.events, set()) == []
         assert await parked(channel) == set()
+
+    async def _moves(self) -> bool:
+        before = len(self.load.history)
+        with suppress(TimeoutError):
+            await eventually(lambda: len(self.load.history) > before, within_seconds=SETTLE_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
+            return True
+        return False
 
     def fenced(self) -> int:
         """How many streams were told that they are superseded."""
