@@ -201,7 +201,7 @@ async def _serving(
             ),
             tasks.create_task(acks.run(), name="acks"),
             tasks.create_task(streams.drain_when(draining), name="drain"),
-            tasks.create_task(SubscriptionGauges(streams.all, horizons).run(), name="subscription-gauges"),
+            tasks.create_task(SubscriptionGauges(streams.all, meter).run(), name="subscription-gauges"),
         ]
         floors = Floors(acks, freshness, horizons)
         parts = Parts(

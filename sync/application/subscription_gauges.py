@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from sync.application.horizons import Horizons
 from sync.application.metrics import (
     SUBSCRIPTION_CREDIT_EVENTS,
     SUBSCRIPTION_LAG_EVENTS,
@@ -16,7 +15,7 @@ from sync.application.metrics import (
 )
 from sync.application.stream import Stream
 from sync.domain.frames import Phase
-from sync.domain.lag import Horizon, lag_of
+from sync.domain.lag import Meter
 
 OTHER: Final = "other"
 _NAMES_MAX: Final = 50  # of subscriptions that are told apart: each is ten series
@@ -42,18 +41,16 @@ class _Sums:
 class SubscriptionGauges:
     """Who is open first is told apart; a name is free for the next once no stream of it is open here."""
 
-    def __init__(
-        self, streams: Callable[[], Collection[Stream]], horizons: Horizons, *, names_max: int = _NAMES_MAX
-    ) -> None:
+    def __init__(self, streams: Callable[[], Collection[Stream]], meter: Meter, *, names_max: int = _NAMES_MAX) -> None:
         """Makes them.
 
         Args:
             streams: The open streams.
-            horizons: Know where the log ends.
+            meter: Measures their lag.
             names_max: How many subscriptions are told apart.
         """
         self._streams = streams
-        self._horizons = horizons
+        self._meter = meter
         self._names_max = names_max
         self._names: set[str] = set()
 
@@ -69,10 +66,9 @@ class SubscriptionGauges:
         self._choose({name for name, _ in named})
         sums: dict[str, _Sums] = {OTHER: _Sums()}
         for start in range(0, len(named), _MEASURED_AT_ONCE):
-            horizon = self._horizons.known()
             for name, stream in named[start : start + _MEASURED_AT_ONCE]:
                 label = name if name in self._names else OTHER
-                _add(stream, horizon, sums.setdefault(label, _Sums()))
+                self._add(stream, sums.setdefault(label, _Sums()))
             await asyncio.sleep(0)
         for label, each in sums.items():
             _set(label, each)
@@ -83,14 +79,13 @@ class SubscriptionGauges:
         self._names &= names
         self._names |= set(sorted(names - self._names)[: self._names_max - len(self._names)])
 
-
-def _add(stream: Stream, horizon: Horizon, sums: _Sums) -> None:
-    lag = lag_of(stream.session.standing, horizon)
-    sums.lag += lag.events
-    sums.credit += max(0, lag.credit_left.events) if lag.credit_left is not None else 0
-    sums.unacked += lag.unacked
-    sums.parked += lag.parked
-    sums.phases[stream.session.phase] += 1
+    def _add(self, stream: Stream, sums: _Sums) -> None:
+        lag = self._meter.timeless(stream.session.standing)
+        sums.lag += lag.events
+        sums.credit += max(0, lag.credit_left.events) if lag.credit_left is not None else 0
+        sums.unacked += lag.unacked
+        sums.parked += lag.parked
+        sums.phases[stream.session.phase] += 1
 
 
 def _set(label: str, sums: _Sums) -> None:

@@ -11,7 +11,7 @@ class Account:
     """What a session asks for where acks name single events.
 
     Attributes:
-        now: The time.
+        now: The time of what the session asks; it moves it on.
     """
 
     def __init__(

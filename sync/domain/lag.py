@@ -45,7 +45,7 @@ class Meter(Protocol):
         """The same but for its time, which changes even while nothing happens."""
 
 
-def lag_of(standing: Standing, horizon: Horizon, blocking_order_id: str = "") -> Lag:
+def lag_of(standing: Standing, horizon: Horizon, blocking_order_id: str) -> Lag:
     """The reader's lag, but for its time; which order blocks it, only the events tell."""
     behind = sum(max(0, horizon.heads[shard] - standing.next_seqs[shard]) for shard in standing.shards)
     oldest = standing.floors or standing.next_seqs

@@ -1,8 +1,8 @@
 """When a stream is proved to its reader."""
 
 from math import inf
-from operator import ge
 
+from infra.kernel.position import Position
 from sync.domain.frames import Proof
 
 
@@ -40,10 +40,10 @@ class Proving:
         if proof is None and self._interval_seconds is not None:
             self.due_at = now + self._interval_seconds
 
-    def reached(self, next_seqs: tuple[int, ...], now: float) -> Proof | None:
-        """The proof, once everything below its place was sent to a stream that stands at `next_seqs`."""
+    def reached(self, here: Position, now: float) -> Proof | None:
+        """The proof, once everything below its place was sent."""
         proof = self._taken
-        if proof is None or self._interval_seconds is None or not all(map(ge, next_seqs, proof.at.next_seq)):
+        if proof is None or self._interval_seconds is None or not here.covers(proof.at):
             return None
         self._taken = None
         self.due_at = now + self._interval_seconds

@@ -242,6 +242,8 @@ class Session:
             CallerSilentError: The caller has said nothing for too long.
         """
         self._now = now
+        if self._account is not None:
+            self._account.now = now
         if now >= self._pulse.due or self._leaving or self._account is not None:
             self._say_by_itself(as_of_us)
         if self._outbox:
@@ -263,8 +265,6 @@ class Session:
             raise AckRefusedError("frame.ack", "the snapshot has not been sent to its end: nothing below can be done")
 
     def _say_by_itself(self, as_of_us: int) -> None:
-        if self._account is not None:
-            self._account.now = self._now
         self._pulse.refuse_silence(self._now)
         if self._now >= self._pulse.leave_at:
             self.drain()
@@ -292,7 +292,7 @@ class Session:
         """What comes between new events: a proof of what was sent, or events that come again."""
         if self._phase is Phase.LIVE:
             self.proving.ask(self._now)
-        proof = self.proving.reached(self._next_seqs, self._now)
+        proof = self.proving.reached(self.position, self._now)
         if proof is not None or self._account is None:
             return proof
         redelivery = self._account.redelivery(self._credit.within(self._most))

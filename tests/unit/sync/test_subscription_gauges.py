@@ -5,11 +5,10 @@ from typing import cast
 
 from prometheus_client import REGISTRY
 
-from sync.application.horizons import Horizons
 from sync.application.stream import Stream
 from sync.application.subscription_gauges import OTHER, SubscriptionGauges
-from sync.domain.frames import Grant, Phase
-from sync.domain.lag import Horizon, Standing
+from sync.domain.frames import Grant, Lag, Phase
+from sync.domain.lag import Horizon, Standing, lag_of
 from sync.domain.subscription import SubscriptionKey
 
 STANDING = Standing(
@@ -30,13 +29,18 @@ class OpenStream:
         self.session = session or Session()
 
 
-class KnownHorizon:
-    def known(self) -> Horizon:
-        return Horizon(heads=(10,), earliest=(1,), here=(10,))
+class HeadAtTen:
+    """A meter."""
+
+    def of(self, standing: Standing) -> Lag:
+        return self.timeless(standing)
+
+    def timeless(self, standing: Standing) -> Lag:
+        return lag_of(standing, Horizon(heads=(10,), earliest=(1,), here=(10,)), "")
 
 
 def gauges_of(streams: list[OpenStream]) -> SubscriptionGauges:
-    return SubscriptionGauges(lambda: cast(list[Stream], streams), cast(Horizons, KnownHorizon()), names_max=2)
+    return SubscriptionGauges(lambda: cast(list[Stream], streams), HeadAtTen(), names_max=2)
 
 
 def told(name: str) -> tuple[float | None, ...]:
