@@ -34,7 +34,7 @@ class Row(NamedTuple):
     record_id: str
     content: str
     order_content: str
-    record_time_us: int = 0
+    record_time_us: int
 
 
 class Effect(NamedTuple):

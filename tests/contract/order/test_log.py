@@ -16,7 +16,7 @@ from order.adapters.sql_log import open_log
 from order.adapters.wire import WireCodec
 from order.adapters.wire_order import order_from_wire
 from order.application.group import Reply
-from order.application.heads import Heads
+from order.application.heads import Heads, settled_us
 from order.application.ports import Head, Log, LoggedEvent, Needs, View, Writes
 from order.application.read_ports import Orders
 from order.application.writer import Writer, WriterLimits
@@ -66,9 +66,7 @@ async def test_what_is_not_there_yet_was_not_recorded_before_the_oldest_group_be
     async with another(log, database_url) as read, writing(log, clock) as writer, asyncio.TaskGroup() as tasks:
         orders = [tasks.create_task(writer.submit(submission(place(1, order_id=f"o-{each}")))) for each in range(300)]
         while not all(order.done() for order in orders):
-            now_us = clock.now_us()
-            claimed_us = now_us - round(1e6 * await read.open_seconds())
-            claims.append((claimed_us, await read.heads()))
+            claims.append((await settled_us(read, clock), await read.heads()))
             await asyncio.sleep(0)
     for event in await all_events(log):
         for claimed_us, heads in claims:

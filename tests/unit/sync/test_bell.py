@@ -7,6 +7,12 @@ import pytest
 from sync.application.bell import Bell
 
 
+async def waiting(bell: Bell) -> asyncio.Task[None]:
+    waiter = asyncio.create_task(bell.heard())
+    await asyncio.sleep(0)
+    return waiter
+
+
 async def test_what_was_rung_before_anybody_waited_is_heard_once() -> None:
     bell = Bell()
     bell.ring()
@@ -19,8 +25,7 @@ async def test_what_was_rung_before_anybody_waited_is_heard_once() -> None:
 
 async def test_a_waiter_that_left_takes_no_ring_with_it() -> None:
     bell = Bell()
-    left = asyncio.create_task(bell.heard())
-    await asyncio.sleep(0)
+    left = await waiting(bell)
     left.cancel()
     bell.ring()
     await asyncio.gather(left, return_exceptions=True)
@@ -29,8 +34,7 @@ async def test_a_waiter_that_left_takes_no_ring_with_it() -> None:
 
 async def test_a_waiter_wakes_at_the_first_ring() -> None:
     bell = Bell()
-    waiter = asyncio.create_task(bell.heard())
-    await asyncio.sleep(0)
+    waiter = await waiting(bell)
     bell.ring()
     bell.ring()
     await asyncio.wait_for(waiter, 10)
@@ -40,8 +44,7 @@ async def test_what_is_silenced_is_not_heard() -> None:
     bell = Bell()
     bell.ring()
     bell.silence()
-    waiter = asyncio.create_task(bell.heard())
-    await asyncio.sleep(0)
+    waiter = await waiting(bell)
     assert not waiter.done()
     bell.ring()
     await asyncio.wait_for(waiter, 10)
