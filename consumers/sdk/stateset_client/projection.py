@@ -173,9 +173,8 @@ class Projection(Generic[Session]):
         again = [event for batch in batches if batch.attempts for event in batch.events]
         for first in range(0, len(again), _SETTLED_EVENTS_MAX):
             done = [Settled(event=event, outcome=Outcome.DONE) for event in again[first : first + _SETTLED_EVENTS_MAX]]
-            await settle_until_answered(
-                subscription, done, self._name
-            )  # what is not committed comes again, and is known by its version
+            # What is not committed comes again, and is known by its version.
+            await settle_until_answered(subscription, done, self._name)
 
     async def _park(self, poisoned: PoisonedError, subscription: Subscription) -> None:
         result = await settle_until_answered(subscription, [parking(poisoned.event, poisoned.error)], self._name)
