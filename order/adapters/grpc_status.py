@@ -135,6 +135,12 @@ ERRORS: Final[ErrorTable] = {
         message=str(error),
         retry_after_seconds=_BUS_RETRY_SECONDS,
     ),
+    errors.LogHoleError: lambda error: Refusal(
+        code=StatusCode.DATA_LOSS,
+        reason="LOG_HOLE",
+        message=str(error),
+        metadata={"shard": str(error.shard), "seq": str(error.seq)},
+    ),
     errors.OverloadedError: lambda error: Refusal(
         code=StatusCode.RESOURCE_EXHAUSTED,
         reason="OVERLOADED",

@@ -46,7 +46,7 @@ from order.application.ports import (
     Writes,
 )
 from order.application.tail import Tail
-from order.domain.errors import StoreUnavailableError
+from order.domain.errors import LogHoleError, StoreUnavailableError
 
 T = TypeVar("T")
 
@@ -205,6 +205,8 @@ class SqlLog:
             earliest = (await self.earliest())[shard]
             if from_seq < earliest:
                 raise PositionExpiredError(shard, from_seq, earliest)
+        if events and events[-1].seq != from_seq + len(events) - 1:
+            raise LogHoleError(shard, next(seq for seq, event in enumerate(events, from_seq) if event.seq != seq))
         if len(events) < events_max:
             return events
         last = events[-1]

@@ -9,6 +9,7 @@ from infra.kernel.position import Position, check_log, check_start
 from infra.runtime.clock import Clock
 from order.application.heads import Heads
 from order.application.ports import Log, LoggedEvent
+from order.domain.errors import LogHoleError
 
 FRAME_BYTES_MAX = 524_288  # half of what a message may have: one group may come on top
 
@@ -109,6 +110,7 @@ class Cursor:
 
         Raises:
             PositionExpiredError: They are no longer kept.
+            LogHoleError: The database has lost one.
         """
         behind = self._behind()
         runs: list[list[LoggedEvent]] = []
@@ -118,6 +120,8 @@ class Cursor:
                 break
             share = max(1, min(events_max, credit.events) // waiting)
             events = await self._log.read_events(shard, self.position.next_seq[shard], share)
+            if not events:
+                raise LogHoleError(shard, self.position.next_seq[shard])
             run = _within(events, credit, bytes_left)
             size = sum(len(event.body) for event in run)
             bytes_left -= size

@@ -188,6 +188,7 @@ class Log(Protocol):
 
         Raises:
             PositionExpiredError: The event is no longer kept.
+            LogHoleError: The database has lost an event.
         """
 
     async def trim(self, shard: int, before_us: int, events_max: int) -> int:

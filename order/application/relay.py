@@ -15,7 +15,7 @@ from infra.runtime.log import get_logger
 from order.application.heads import Heads
 from order.application.ports import Log, LoggedEvent
 from order.application.relay_ports import Bus, BusRefusedError, BusUnavailableError, Lease, LeaseLostError, Publication
-from order.domain.errors import StoreUnavailableError
+from order.domain.errors import LogHoleError, StoreUnavailableError
 
 _PASS_EVENTS_MAX: Final = 12_000  # of all shards, read and sent at once; more only takes memory
 _RUN_EVENTS_MIN: Final = 64  # of one shard, however many there are: a query for less costs more than what it finds
@@ -133,9 +133,13 @@ class Relay:
         """The next run of each shard that has more; `next_seqs` move behind them."""
         behind = self._behind(next_seqs)
         share = max(_RUN_EVENTS_MIN, _PASS_EVENTS_MAX // max(1, len(behind)))
-        runs = [events for shard in behind if (events := await self._log.read_events(shard, next_seqs[shard], share))]
-        for run in runs:
-            next_seqs[run[0].shard] = run[-1].seq + 1
+        runs = []
+        for shard in behind:
+            run = await self._log.read_events(shard, next_seqs[shard], share)
+            if not run:
+                raise LogHoleError(shard, next_seqs[shard])
+            next_seqs[shard] = run[-1].seq + 1
+            runs.append(run)
         return runs
 
     async def _keep(self, epoch: int, publication: Publication) -> None:

@@ -206,3 +206,12 @@ class OverloadedError(Exception):
 
 class StoreUnavailableError(Exception):
     """The database cannot be used now; whether the command was carried out, a retry with its request id will say."""
+
+
+class LogHoleError(Exception):
+    """The database has lost a committed event. Whoever reads the log stops before it."""
+
+    def __init__(self, shard: int, seq: int) -> None:
+        super().__init__(f"event {seq} of shard {shard} was committed and is not there: restore the database")
+        self.shard = shard
+        self.seq = seq

@@ -43,6 +43,7 @@ CONTRACT: list[tuple[Exception, StatusCode, str]] = [
     (errors.RequestIdReusedError("request-a", ["lines"]), StatusCode.INVALID_ARGUMENT, "REQUEST_ID_REUSED"),
     (errors.OverloadedError("busy"), StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
     (errors.StoreUnavailableError("away"), StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"),
+    (errors.LogHoleError(0, 2), StatusCode.DATA_LOSS, "LOG_HOLE"),
     (errors.RequestFencedError("request-a"), CONFLICT, "REQUEST_FENCED"),
     (errors.NotDueError(ORDER), CONFLICT, "ORDER_NOT_DUE"),
     (errors.NoBusError(), CONFLICT, "NO_BUS"),
@@ -99,4 +100,5 @@ def test_the_contract_above_has_every_error_and_the_sdk_knows_each_reason_that_a
         "ORDER_NOT_DUE",  # the timer's own
         "STORE_UNAVAILABLE",  # told by its code
         "BUS_UNAVAILABLE",  # an administrator's
+        "LOG_HOLE",  # an administrator's
     }
