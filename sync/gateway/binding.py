@@ -16,6 +16,14 @@ from sync.gateway.rules import Rule
 
 Query = Sequence[tuple[str, str]]
 
+_INTEGERS: Final = frozenset(
+    (
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+    )
+)
 _BOOLS: Final = {"true": True, "false": False}
 # Messages that JSON writes as a text or a number: a query can hold them.
 _TEXTS: Final = frozenset(
@@ -28,6 +36,13 @@ _TEXTS: Final = frozenset(
 # json_format wraps a message of this kind around the error of each field on the way.
 _WITHIN: Final = re.compile(r"Failed to parse (\w+) field: ")
 _NAME_MAX: Final = 100
+_WHOLE: Final = re.compile("-?[0-9]+")
+_NAME_OR_WHOLE: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*|-?[0-9]+")
+# As texts, numbers are what JSON and the contracts call them; Python reads more, such as 1_000.
+_SPELLINGS: Final[Mapping[str, re.Pattern[str]]] = {
+    "google.protobuf.Timestamp": re.compile("[0-9TZtz:.+-]+"),
+    "google.protobuf.Duration": re.compile("-?[0-9]+([.][0-9]{1,9})?s"),
+}
 
 
 def message_of(rule: Rule, variables: Mapping[str, str], query: Query, body: bytes) -> Message:
@@ -160,7 +175,7 @@ def parsed(kind: Descriptor, tree: Any) -> Message:  # noqa: ANN401 - any JSON
 
 
 def _strangers(kind: Descriptor, tree: Any, path: tuple[str, ...]) -> Iterator[Violation]:  # noqa: ANN401 - any JSON
-    """Names that are none of the contract's, and fields that are given by both of their names."""
+    """Names that are none of the contract's, fields that are given by both of their names, numbers that are none."""
     if not isinstance(tree, dict):
         if not path:
             yield Violation("", "the body must be a JSON object")
@@ -173,11 +188,21 @@ def _strangers(kind: Descriptor, tree: Any, path: tuple[str, ...]) -> Iterator[V
             yield Violation(".".join(here), "is no field of this request" if field is None else "is given twice")
             continue
         given.add(field.name)
-        inner = field.message_type
-        if inner is not None and inner.file.package != "google.protobuf":
-            for each in value if isinstance(value, list) else [value]:
-                if isinstance(each, dict):
-                    yield from _strangers(inner, each, here)
+        inner, spelling = field.message_type, _spelling(field)
+        for each in value if isinstance(value, list) else [value]:
+            if spelling is not None and isinstance(each, str) and not spelling.fullmatch(each):
+                yield Violation(".".join(here), "has a value it cannot have")
+            elif isinstance(each, dict) and inner is not None and inner.file.package != "google.protobuf":
+                yield from _strangers(inner, each, here)
+
+
+def _spelling(field: FieldDescriptor) -> re.Pattern[str] | None:
+    """How a text that stands for the field's value is spelled; None where any may."""
+    if field.message_type is not None:
+        return _SPELLINGS.get(field.message_type.full_name)
+    if field.enum_type is not None:
+        return _NAME_OR_WHOLE
+    return _WHOLE if field.cpp_type in _INTEGERS else None
 
 
 def _value_at(message: Message, path: str) -> Any:  # noqa: ANN401 - a field of any type
@@ -191,6 +216,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree = dict(pairs)
     if len(tree) != len(pairs):
         raise ValueError("a name is given twice")
+    "".join(tree).encode()  # ValueError: half a surrogate, of which no error could tell
     return tree
 
 

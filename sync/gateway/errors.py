@@ -50,6 +50,7 @@ _BY_REASON: Final[Mapping[str, int]] = {
     "BODY_TOO_SLOW": HTTPStatus.REQUEST_TIMEOUT,
     "CONTENT_TYPE_UNSUPPORTED": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     "NOT_ACCEPTABLE": HTTPStatus.NOT_ACCEPTABLE,
+    "UPGRADE_REQUIRED": HTTPStatus.UPGRADE_REQUIRED,
 }
 _CODES: Final = {code.value[0]: code for code in StatusCode}
 _log = get_logger(__name__)

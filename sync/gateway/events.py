@@ -1,10 +1,12 @@
 """`GET /v1/events`: a stream of events that goes one way, as server-sent events or as lines of JSON."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from grpc import StatusCode
+from mimeparse import MimeTypeParseException, best_match
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -23,7 +25,7 @@ from sync.gateway.errors import RequestRefusedError, json_of_status, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line, tokened
 from sync.gateway.json_text import json_bytes
 from sync.gateway.openapi import query_parameters
-from sync.gateway.requests import query_of
+from sync.gateway.requests import is_own, query_of
 
 EVENTS_PATH: Final = "/v1/events"
 _RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes back; its own default is 3 to 5 s
@@ -43,14 +45,15 @@ class _Kind:
 class Events:
     """The page."""
 
-    def __init__(self, streams: Streams, *, shards: int) -> None:
+    def __init__(self, streams: Streams, *, shards: int, allowed_origins: frozenset[str]) -> None:
         self._streams = streams
         self._shards = shards
+        self._allowed_origins = allowed_origins
         sse = _Kind(
             "text/event-stream", Texts(as_event, in_chunk), _RETRY, lambda text: b"event: error\ndata: %b\n\n" % text
         )
         lines = _Kind("application/x-ndjson", Texts(as_line, in_chunk), b"", lambda text: b'{"error":%b}\n' % text)
-        self._kinds = {kind.media_type: kind for kind in (sse, lines)}
+        self._kinds = {kind.media_type: kind for kind in (lines, sse)}  # the last one, where either would do
 
     async def answer(self, request: Request) -> Response:
         """The stream, open already: what is wrong with it has been said by then.
@@ -58,9 +61,12 @@ class Events:
         Raises:
             InvalidRequestError: The request cannot be understood.
             PositionError: The stream cannot start where it asks to.
-            RequestRefusedError: It wants neither form.
+            RequestRefusedError: It wants neither form, or is of a page that may not.
         """
-        kind = self._kind(request.headers.get("accept", "*/*"))
+        # Though a GET, it may make a subscription, and takes one over.
+        if not is_own(request.headers, self._allowed_origins):
+            raise RequestRefusedError("ORIGIN_REFUSED", "pages of this origin may not", StatusCode.PERMISSION_DENIED)
+        kind = self._kind(request.headers.getlist("accept"))
         asked = self._asked(query_of(request.scope), request.headers.get("last-event-id", ""))
         async with AsyncExitStack() as stack:
             if request.method == "HEAD":
@@ -68,14 +74,14 @@ class Events:
             stream = await stack.enter_async_context(self._streams.open(asked, LOCAL, _until_gone(request.receive)))
             return _Answer(kind, stream, stack.pop_all())
 
-    def _kind(self, accept: str) -> _Kind:
-        wanted = [each.partition(";")[0].strip().lower() for each in accept.split(",")]
-        for media_type, kind in self._kinds.items():
-            if media_type in wanted:
-                return kind
-        if {"*/*", "text/*"} & set(wanted):
-            return self._kinds["text/event-stream"]
-        raise RequestRefusedError("NOT_ACCEPTABLE", f"served are {' and '.join(self._kinds)}")
+    def _kind(self, accept: Sequence[str]) -> _Kind:
+        try:
+            wanted = best_match(list(self._kinds), ",".join(accept) or "*/*")
+        except MimeTypeParseException:
+            wanted = ""
+        if not wanted:
+            raise RequestRefusedError("NOT_ACCEPTABLE", f"served are {' and '.join(self._kinds)}")
+        return self._kinds[wanted]
 
     def _asked(self, query: list[tuple[str, str]], last_event_id: str) -> Open:
         starts = [value for name, value in query if name == "start"]
@@ -90,12 +96,22 @@ class Events:
             message.start.position.CopyFrom(position_to_wire(position_of_token(start)))
         # The connection alone bounds what is in flight: there is nobody to ask for credit.
         asked = open_from_wire(message, path=_PATH, shards=self._shards, durable=True)
-        if asked.unacked_events_max:
-            raise InvalidRequestError([Violation("unackedEventsMax", "there is no way back for acks of single events")])
+        strange = [field.json_name for field, _ in message.ListFields() if field.name in _OF_BOTH_WAYS]
+        if strange:
+            raise InvalidRequestError([Violation(name, "needs a stream that goes both ways") for name in strange])
         return replace(tokened(asked, _PATH), credit=None)
 
 
-_BOTH_WAYS: Final = ("start", "credit", "unacked_events_max")  # of an Open; a start is told in another form
+_OF_BOTH_WAYS: Final = ("silence_max", "unacked_events_max")  # of an Open: for callers who speak while they read
+_NOT_IN_QUERY: Final = ("start", "credit", *_OF_BOTH_WAYS)
+_OPEN_PARAMETERS: Final = query_parameters(
+    [field for field in stream_pb2.Open.DESCRIPTOR.fields if field.name not in _NOT_IN_QUERY], {}
+)
+_DESCRIBED: Final = {
+    "batchEventsMax": {
+        "description": f"Most events in one frame, but for a group that is larger; {BATCH_EVENTS} when 0."
+    }
+}
 _LINE: Final = {"type": "object", "properties": {"token": {"type": "string"}, "frame": {"type": "object"}}}
 EVENTS_PATHS: Final[Mapping[str, Any]] = {
     EVENTS_PATH: {
@@ -116,9 +132,7 @@ EVENTS_PATHS: Final[Mapping[str, Any]] = {
                     "description": "The token of the last event; goes before start.",
                     "schema": {"type": "string"},
                 },
-                *query_parameters(
-                    [field for field in stream_pb2.Open.DESCRIPTOR.fields if field.name not in _BOTH_WAYS], {}
-                ),
+                *({**each, **_DESCRIBED.get(each["name"], {})} for each in _OPEN_PARAMETERS),
             ],
             "responses": {
                 "200": {

@@ -66,7 +66,7 @@ async def open_gateway(
             transcoder.answer,
             pages={
                 **documents(transcoder.rules, EVENTS_PATHS),
-                EVENTS_PATH: Events(streams, shards=shards).answer,
+                EVENTS_PATH: Events(streams, shards=shards, allowed_origins=origins).answer,
             },
             sockets={"/v1/stream": Socket(streams, shards=shards, allowed_origins=origins).serve},
         )

@@ -42,6 +42,19 @@ _HEADERS: Final = {
     "idempotency-key": ("request_id", "The command's request id; instead of the field."),
     "if-match": ("etag", "The order's etag, with its double quotes; instead of the field."),
 }
+_TEXT: Final[Json] = {"type": "string"}
+_TIMEOUT: Final[Json] = {
+    "name": "grpc-timeout",
+    "in": "header",
+    "description": "The most that the call may take, as gRPC writes it: 500m, 2S. 10 s without, 60 s at most.",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,8}[HMSmun]$"},
+}
+_ETAG: Final[Json] = {"description": "The order's etag, with its double quotes.", "schema": _TEXT}
+_REPLAYED: Final[Json] = {"description": "`true` where the stored answer was given again.", "schema": _TEXT}
+_RETRY_AFTER: Final[Json] = {
+    "description": "Seconds after which trying again makes sense.",
+    "schema": {"type": "integer", "minimum": 1},
+}
 
 
 def document(rules: Iterable[Rule], *, title: str, pages: Mapping[str, Json]) -> Json:
@@ -76,8 +89,12 @@ def _operation(rule: Rule, schemas: dict[str, Json]) -> Json:
         "description": comment_of(rpc.full_name),
         "parameters": [*_path_parameters(rule, schemas), *_query_parameters(rule, schemas), *_header_parameters(rule)],
         "responses": {
-            "200": {"description": "OK", "content": _json(answer)},
-            "default": {"description": "A failure.", "content": _json({"$ref": _put_schema(_STATUS, schemas)})},
+            "200": {"description": "OK", "headers": _answer_headers(rule), "content": _json(answer)},
+            "default": {
+                "description": "A failure.",
+                "headers": {"Retry-After": _RETRY_AFTER},
+                "content": _json({"$ref": _put_schema(_STATUS, schemas)}),
+            },
         },
     }
     if rule.body:
@@ -126,11 +143,17 @@ def query_parameters(fields: Iterable[FieldDescriptor], schemas: dict[str, Json]
 
 def _header_parameters(rule: Rule) -> list[Json]:
     names = rule.rpc.input_type.fields_by_name
-    return [
-        {"name": header, "in": "header", "description": said, "schema": {"type": "string"}}
+    fields = [
+        {"name": header, "in": "header", "description": said, "schema": _TEXT}
         for header, (field, said) in _HEADERS.items()
         if field in names and field not in rule.template.variables
     ]
+    return [*fields, _TIMEOUT]
+
+
+def _answer_headers(rule: Rule) -> Json:
+    headers = {"ETag": _ETAG} if "order" in rule.rpc.output_type.fields_by_name else {}
+    return headers | ({"Idempotent-Replayed": _REPLAYED} if "request_id" in rule.rpc.input_type.fields_by_name else {})
 
 
 def _described(field: FieldDescriptor, schemas: dict[str, Json]) -> Json:

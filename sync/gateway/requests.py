@@ -16,6 +16,7 @@ BODY_BYTES_MAX: Final = 524_288  # JSON of a message that gRPC takes is at most 
 _BODY_SECONDS: Final = 10.0
 _PARAMETERS_MAX: Final = 600  # 500 ids of a batch, and what goes with them
 _JSON: Final = "application/json"
+_OWN_SITES: Final = frozenset(("none", "same-origin"))
 
 
 async def body_of(request: Request) -> bytes:
@@ -62,6 +63,6 @@ def query_of(scope: Scope) -> list[tuple[str, str]]:
 def is_own(headers: Headers, allowed: frozenset[str]) -> bool:
     """Whether the request comes from a page of this server, one of the allowed origins, or no page at all."""
     origin = headers.get("origin")
-    if origin is None or origin in allowed:
-        return True
-    return origin.partition("://")[2] == headers.get("host")
+    if origin is None:  # which browsers leave out where a page loads an image, say; they tell of it in another way
+        return headers.get("sec-fetch-site", "none") in _OWN_SITES
+    return origin in allowed or origin.partition("://")[2] == headers.get("host")

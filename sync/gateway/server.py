@@ -4,20 +4,26 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Request
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
 
 from infra.runtime.lifespan import StartupError, background
 from sync.gateway.errors import RequestRefusedError, TooManyConnectionsError, refused
 
 HEAD_BYTES_MAX: Final = 16_384  # request line and headers; a token takes up to 4 KiB of it
 _HEAD_SECONDS: Final = 10.0
+_REST_SECONDS: Final = 10.0  # for what is still to come of a request that has been answered
+_FRAMING_BYTES_MAX: Final = 1_048_576  # of a body's chunks, beside the body: sizes, extensions, trailers
 _IDLE_SECONDS: Final = 30
+_UNREAD_MS: Final = 60_000  # that a peer may take nothing of what was sent
 _MESSAGE_BYTES_MAX: Final = 262_144  # of a WebSocket, received
 _DRAIN_SECONDS: Final = 5
 _STARTED_SECONDS: Final = 10.0
@@ -38,6 +44,8 @@ def listening_at(address: str) -> Generator[socket.socket]:
     with socket.socket() as listening:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux the kernel itself cuts off who reads nothing
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_MS)
             listening.bind((host, int(port)))
             listening.listen(_WAITING_MAX)
         except (OSError, ValueError, OverflowError) as error:
@@ -114,12 +122,28 @@ class _Server(uvicorn.Server):
             self.ended.set()
 
 
+class _Handshake(ServerProtocol):
+    """A WebSocket's opening, refused in the words of every other refusal: the library's own are of its classes."""
+
+    def reject(self, status: int, text: str) -> Response:  # noqa: ARG002 - as its parent has it
+        body = bytes(refused(RequestRefusedError("HANDSHAKE_REFUSED", "this opens no WebSocket of RFC 6455")).body)
+        headers = Headers(
+            [("Connection", "close"), ("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        )
+        return Response(status, HTTPStatus(status).phrase, headers, body)
+
+
 class _WebSocket(WebSocketsSansIOProtocol):
     """One WebSocket. Who does not answer pings reads nothing that still waits to be written either."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as its parent has them
+        super().__init__(*args, **options)
+        self.conn = _Handshake(max_size=self.config.ws_max_size, logger=self.conn.logger)
+
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
-        self.scope["state"]["connection"] = self
+        if not self.close_sent:
+            self.scope["state"]["connection"] = self
 
     def is_full(self) -> bool:
         return not self.writable.is_set()
@@ -140,12 +164,14 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
 
 class _Protocol(HttpToolsProtocol):
-    """One connection. What its parser leaves unbounded has bounds here: how long a head may be, and take."""
+    """One connection. What its parser leaves unbounded has bounds here: how long a request may be, and take."""
 
     config: _Config
     _surplus = False
-    _head_bytes = 0
-    _head_timer: asyncio.TimerHandle | None = None
+    _in_head = False
+    _is_whole = True  # the request that came last
+    _bytes = 0  # of its head; then of all that follows but its body
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent has it
         super().connection_made(transport)
@@ -153,23 +179,46 @@ class _Protocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_here()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
+        self._bytes += len(data)
         super().data_received(data)
-        if self._head_timer is not None and self._head_bytes > HEAD_BYTES_MAX:
+        if self._in_head and self._bytes > HEAD_BYTES_MAX:
             self._refuse_head()
+        elif self._bytes > _FRAMING_BYTES_MAX:
+            self.transport.abort()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"]["connection"] = self
+        self._is_whole = False
         self._await_head()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_head:  # what trails a body is no part of what was asked
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._bytes -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._is_whole = True
+        self._bytes = 0
+        self._stop_timer()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete and not self._is_whole and not self._in_head:
+            self._await(_REST_SECONDS)
+
     def on_headers_complete(self) -> None:
-        self._head_is_here()
+        self._in_head = False
+        self._bytes = 0
+        self._stop_timer()
         if self._surplus:  # told now and not at once: what is closed before it was read reaches nobody
             self._refuse(TooManyConnectionsError(self.config.connections_max))
             raise ValueError  # ends the parser's work
@@ -195,21 +244,26 @@ class _Protocol(HttpToolsProtocol):
         self._refuse(RequestRefusedError("MALFORMED_HTTP", "the request is no HTTP"))
 
     def _await_head(self) -> None:
-        if self._head_timer is None:
-            self._head_bytes = 0
-            self._head_timer = self.loop.call_later(_HEAD_SECONDS, self.transport.close)
+        if not self._in_head:
+            self._in_head = True
+            self._bytes = 0
+            self._await(_HEAD_SECONDS)
 
-    def _head_is_here(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _await(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _refuse_head(self) -> None:
         message = f"the headers have more than {HEAD_BYTES_MAX} bytes"
         self._refuse(RequestRefusedError("HEADERS_TOO_LARGE", message))
 
     def _refuse(self, error: Exception) -> None:
-        self._head_is_here()
+        self._stop_timer()
         if self.transport.is_closing():
             return
         answer = refused(error)

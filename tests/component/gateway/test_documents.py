@@ -40,7 +40,13 @@ async def test_the_document_has_every_rpc_and_every_message_and_says_what_they_a
         "order_id": "path",
         "idempotency-key": "header",
         "if-match": "header",
+        "grpc-timeout": "header",
     }
+    assert set(accept["responses"]["200"]["headers"]) == {"ETag", "Idempotent-Replayed"}
+    assert set(accept["responses"]["default"]["headers"]) == {"Retry-After"}
+    events = {each["name"]: each for each in described["paths"]["/v1/events"]["get"]["parameters"]}
+    assert events["batchEventsMax"]["description"].endswith("250 when 0.")
+    assert not {"silenceMax", "unackedEventsMax"} & events.keys()
 
 
 async def test_the_page_shows_every_path_and_loads_nothing() -> None:

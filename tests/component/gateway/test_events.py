@@ -77,6 +77,25 @@ async def test_lines_of_json_say_the_same_as_events() -> None:
     assert position_of_token(seen.token) == log.position
 
 
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ([], "text/event-stream"),
+        (["*/*"], "text/event-stream"),
+        (["application/*"], "application/x-ndjson"),
+        (["application/x-ndjson, text/event-stream;q=0.1"], "application/x-ndjson"),
+        (["text/event-stream;q=0, */*"], "application/x-ndjson"),
+        (["text/html", "application/x-ndjson"], "application/x-ndjson"),
+    ],
+    ids=str,
+)
+async def test_a_stream_has_the_form_that_is_liked_best(accept: list[str], media_type: str) -> None:
+    async with streaming(LogMaker()) as (_, http):
+        del http.headers["accept"]
+        answer = await http.head("/v1/events", headers=[("accept", each) for each in accept])
+    assert answer.headers["content-type"].partition(";")[0] == media_type
+
+
 async def test_a_stream_is_of_what_it_asks_for() -> None:
     log = LogMaker()
     for number in range(9):
@@ -105,7 +124,14 @@ async def test_a_stream_is_of_what_it_asks_for() -> None:
         ("start=soon", {}, 400, "POSITION_MALFORMED"),
         ("start=" + "A" * 5_000, {}, 400, "POSITION_MALFORMED"),
         ("", {"last-event-id": "%"}, 400, "POSITION_MALFORMED"),
+        ("subscription=s-1&silenceMax=1s", {}, 400, "INVALID_REQUEST"),
+        ("heartbeatInterval=1_0s", {}, 400, "INVALID_REQUEST"),
+        ("batchEventsMax=1_0", {}, 400, "INVALID_REQUEST"),
         ("", {"accept": "text/html"}, 406, "NOT_ACCEPTABLE"),
+        ("", {"accept": "text/event-stream;q=0"}, 406, "NOT_ACCEPTABLE"),
+        ("", {"accept": "anything"}, 406, "NOT_ACCEPTABLE"),
+        ("subscription=s-1", {"origin": "https://evil.example"}, 403, "ORIGIN_REFUSED"),
+        ("subscription=s-1", {"sec-fetch-site": "cross-site"}, 403, "ORIGIN_REFUSED"),
         ("start=AHEAD", {}, 409, "POSITION_AHEAD"),
         ("start=OTHER", {}, 409, "LOG_EPOCH_CHANGED"),
     ],

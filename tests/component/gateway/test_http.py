@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -67,10 +69,12 @@ def reason_of(answer: httpx.Response) -> str:
     [
         ("GET", "/nowhere", None, None, 404, "UNKNOWN_PATH"),
         ("GET", "/v1/orders/a/b/c/d", None, None, 404, "UNKNOWN_PATH"),
+        ("GET", "/v1/stream", None, None, 426, "UPGRADE_REQUIRED"),
         ("DELETE", "/v1/orders", None, None, 405, "METHOD_NOT_ALLOWED"),
         ("OPTIONS", "/v1/orders", None, None, 405, "METHOD_NOT_ALLOWED"),
         ("POST", "/v1/orders", b"{", "application/json", 400, "INVALID_REQUEST"),
         ("POST", "/v1/orders", b'{"x": 1}', "application/json", 400, "INVALID_REQUEST"),
+        ("POST", "/v1/orders", b'{"\\ud800": 1}', "application/json", 400, "INVALID_REQUEST"),
         ("POST", "/v1/orders", b"{}", "text/plain", 415, "CONTENT_TYPE_UNSUPPORTED"),
         ("POST", "/v1/orders", b"{}", None, 415, "CONTENT_TYPE_UNSUPPORTED"),
         ("POST", "/v1/orders?x=1", b"{}", "application/json", 400, "INVALID_REQUEST"),
@@ -112,6 +116,10 @@ async def test_an_order_is_placed_once_and_read_with_its_etag(tmp_path: Path) ->
         assert (placed.status_code, placed.json()) == (200, again.json())
         assert ("idempotent-replayed" in placed.headers, again.headers["idempotent-replayed"]) == (False, "true")
         read = await http.get("/v1/orders/o-9")
+        assert (await http.post("/v1/orders", json={"orderId": "o-8", **PLACE, "requestId": "ключ-0001"})).is_success
+        spelled = [(b"idempotency-key", "ключ-0001".encode())]
+        known = await http.post("/v1/orders", json={"orderId": "o-8", **PLACE}, headers=spelled)
+        assert known.headers["idempotent-replayed"] == "true"
         etag = read.headers["etag"]
         assert etag == read.json()["order"]["etag"] == placed.headers["etag"]
         accepted = await http.post("/v1/orders/o-9:accept", json={"requestId": "first-01"}, headers={"if-match": etag})
@@ -125,18 +133,32 @@ async def test_an_order_is_placed_once_and_read_with_its_etag(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("path", "body", "headers"),
     [
-        ("/v1/orders", {"requestId": "other-01"}, {"idempotency-key": "key-0001"}),
-        ("/v1/orders", {}, {"if-match": '"1"'}),
-        ("/v1/orders/o-1:accept", {}, {"if-match": "*"}),
-        ("/v1/orders/o-1:accept", {}, {"grpc-timeout": "soon"}),
-        ("/v1/orders/o-1:accept", {}, {"traceparent": "ä"}),
+        ("/v1/orders", {"requestId": "other-01"}, [("idempotency-key", "key-0001")]),
+        ("/v1/orders", {}, [("idempotency-key", "key-0001"), ("idempotency-key", "key-0002")]),
+        ("/v1/orders", {}, [("idempotency-key", "ä")]),
+        ("/v1/orders", {}, [("if-match", '"1"')]),
+        ("/v1/orders/o-1:accept", {}, [("if-match", "*")]),
+        ("/v1/orders/o-1:accept", {}, [("grpc-timeout", "soon")]),
+        ("/v1/orders/o-1:accept", {}, [("traceparent", "ä")]),
     ],
 )
-async def test_a_header_that_cannot_be_meant_is_refused(path: str, body: Any, headers: dict[str, str]) -> None:  # noqa: ANN401 - any JSON
+async def test_a_header_that_cannot_be_meant_is_refused(
+    path: str,
+    body: Any,  # noqa: ANN401 - any JSON
+    headers: list[tuple[str, str]],
+) -> None:
     async with gateway() as http:
-        encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
         answer = await http.post(path, json=body, headers=encoded)
     assert (answer.status_code, reason_of(answer)) == (400, "INVALID_REQUEST")
+
+
+async def test_what_is_passed_on_has_room_in_a_call() -> None:
+    async with gateway() as http:
+        fits = await http.get("/v1/read-model/digest", headers={"authorization": "x" * 7_000})
+        long = await http.get("/v1/read-model/digest", headers={"authorization": "x" * 7_001})
+    assert fits.is_success
+    assert (long.status_code, reason_of(long)) == (431, "HEADERS_TOO_LARGE")
 
 
 async def test_a_call_ends_at_the_callers_deadline() -> None:
@@ -164,8 +186,10 @@ async def test_a_long_answer_is_compressed_for_who_asks(tmp_path: Path) -> None:
         plain = await http.get("/v1/orders", headers={"accept-encoding": "identity"})
         async with http.stream("GET", "/v1/orders", headers={"accept-encoding": "gzip"}) as answer:
             packed = b"".join([part async for part in answer.aiter_raw()])
+        refused = await http.get("/v1/orders", headers={"accept-encoding": "gzip;q=0, *"})
     assert len(packed) < len(plain.content) / 2
     assert json.loads(gzip.decompress(packed)) == plain.json()
+    assert "content-encoding" not in refused.headers
 
 
 async def test_pages_of_others_may_neither_read_nor_write() -> None:
@@ -187,8 +211,12 @@ async def test_pages_of_an_allowed_origin_may() -> None:
         assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, shop["origin"])
         read = await http.get("/v1/read-model/orders/o-1", headers=shop)
         assert read.headers["access-control-allow-origin"] == shop["origin"]
-        other = await http.get("/v1/read-model/orders/o-1", headers={"origin": "https://evil.example"})
+        evil = {"origin": "https://evil.example"}
+        other = await http.get("/v1/read-model/orders/o-1", headers=evil)
         assert "access-control-allow-origin" not in other.headers
+        asked = await http.options("/v1/orders", headers={**evil, **asks})
+        assert (asked.status_code, reason_of(asked)) == (403, "ORIGIN_REFUSED")
+        assert "access-control-allow-origin" not in asked.headers
 
 
 async def raw(http: httpx.AsyncClient, sent: bytes) -> bytes:
@@ -223,6 +251,78 @@ async def test_a_connection_that_is_idle_is_closed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("sync.gateway.server._IDLE_SECONDS", 0.1)
     async with gateway() as http:
         assert (await raw(http, b"GET /docs HTTP/1.1\r\nhost: a\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+
+CHUNKED = b"POST /v1/orders HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+async def test_what_trails_a_body_is_no_header() -> None:
+    async with gateway() as http:
+        sent = CHUNKED + b"2\r\n{}\r\n0\r\nif-match: nonsense\r\n\r\n"
+        answered = await raw(http, sent + b"GET /docs HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    assert re.findall(rb"HTTP/1.1 (\d+) ", answered) == [b"503", b"200"]
+
+
+async def test_trailers_without_end_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.gateway.server._FRAMING_BYTES_MAX", 100_000)
+
+    async def send_without_end(writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"a: b\r\n" * 1_000)
+            await writer.drain()
+
+    async with gateway() as http:
+        _, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        writer.write(CHUNKED + b"2\r\n{}\r\n0\r\n")
+        with pytest.raises(ConnectionError):
+            await asyncio.wait_for(send_without_end(writer), 20)
+
+
+@pytest.mark.parametrize("path", ["/v1/orders", "/nowhere"])
+async def test_the_rest_of_an_answered_request_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("sync.gateway.server._REST_SECONDS", 0.5)
+    monkeypatch.setattr("sync.gateway.requests._BODY_SECONDS", 0.1)
+    async with gateway() as http:
+        reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        writer.write(b"POST %b HTTP/1.1\r\nhost: a\r\ncontent-length: 500000\r\n\r\n" % path.encode())
+        reading = asyncio.create_task(reader.read())
+        async with asyncio.timeout(20):
+            while not reading.done():  # a byte now and then keeps nothing alive
+                writer.write(b" ")
+                await asyncio.wait([reading], timeout=0.05)
+        assert (await reading).startswith(b"HTTP/1.1 4")
+        writer.close()
+
+
+async def test_who_reads_nothing_of_the_answers_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.gateway.server._UNREAD_MS", 500)
+    async with gateway(http_connections_max=1) as http:
+        with socket.socket() as greedy:
+            greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            greedy.connect((http.base_url.host, http.base_url.port))
+            greedy.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: a\r\n\r\n" * 40)
+
+            async def another_is_served() -> bool:
+                return (await http.get("/docs")).status_code == 200
+
+            assert not await another_is_served()
+            await eventually_async(another_is_served, within_seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("method", "version", "status"), [("GET", "12", b"400"), ("POST", "13", b"405")], ids=["version", "method"]
+)
+async def test_an_opening_of_no_websocket_is_refused_like_anything_else(
+    method: str, version: str, status: bytes
+) -> None:
+    async with gateway() as http:
+        sent = f"{method} /v1/stream HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        said = await raw(http, f"{sent}sec-websocket-version: {version}\r\n\r\n".encode())
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.split()[1] == status
+    assert json.loads(body)["details"][0]["reason"] == "HANDSHAKE_REFUSED"
 
 
 async def test_who_is_one_connection_too_many_is_told_to_come_later() -> None:

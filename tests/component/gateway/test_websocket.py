@@ -121,6 +121,7 @@ async def test_single_events_are_settled_and_come_again() -> None:
         (["[]"], "INVALID_REQUEST"),
         ([b"{}"], "INVALID_REQUEST"),
         (['{"frame": {}}'], "INVALID_REQUEST"),
+        (['{"frame": {"\\ud800": 1}}'], "INVALID_REQUEST"),
         (['{"frame": {"open": {}}, "x": 1}'], "INVALID_REQUEST"),
         (['{"frame": {"open": {"filter": "x = 1"}}}'], "INVALID_REQUEST"),
         (['{"frame": {"open": {"x": 1}}}'], "INVALID_REQUEST"),
