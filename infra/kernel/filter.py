@@ -26,6 +26,7 @@ _COMPARE: Final[Mapping[str, Callable[..., bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_NO_VALUES: Final = frozenset((*_COMPARE, "(", ")", "AND", "OR", "NOT", "-"))  # but in quotes
 _TERMS_MAX: Final = 100  # a filter is written by a person or a small program; more is an attack on the evaluator
 _DEPTH_MAX: Final = 20
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -195,12 +196,18 @@ class _Parser:
         sign = self._take()
         if sign not in _COMPARE:
             raise FilterError(f"expected one of {' '.join(_COMPARE)} after {name}, got {sign!r}")
-        value = _unquoted(self._take())
+        value = _unquoted(self._value(f"{name} {sign}"))
         if field.time:
             return Compare(name, sign, _time_us(name, value))
         if field.values is not None and value not in field.values and (sign, value) != (":", "*"):
             raise FilterError(f"{name} is never {value!r}; it is one of {', '.join(sorted(field.values))}")
         return Compare(name, sign, value)
+
+    def _value(self, before: str) -> str:
+        token = self._take()
+        if token in _NO_VALUES:
+            raise FilterError(f"expected a value after {before}, got {token}: in quotes, if it is one")
+        return token
 
     def _peek(self) -> str | None:
         return self._tokens[self._next] if self._next < len(self._tokens) else None

@@ -87,13 +87,27 @@ def check_log(position: Position, log_epoch: str, shards: int) -> None:
 
     Raises:
         LogEpochChangedError: The position names another log.
-        PositionMalformedError: It has not one entry per shard, or a negative one.
+        PositionMalformedError: It names no log, or has not one entry per shard, or a negative one.
     """
+    if not position.log_epoch:
+        raise PositionMalformedError("the position is empty: give one that a server has named, or a known point")
     if position.log_epoch != log_epoch:
         raise LogEpochChangedError(position.log_epoch, log_epoch)
     if len(position.next_seq) != shards or min(position.next_seq) < 0:
         raise PositionMalformedError(
             f"a position of this log has {shards} entries, each 0 or above; got {list(position.next_seq)}"
+        )
+
+
+def check_filter(position: Position, filter_hash: bytes) -> None:
+    """Refuses a position that was reached under another filter; one that was reached under none fits any.
+
+    Raises:
+        PositionFilterMismatchError: It was.
+    """
+    if position.filter_hash not in (b"", filter_hash):
+        raise PositionFilterMismatchError(
+            "the position was reached under another filter: open with that filter, or start from EARLIEST"
         )
 
 

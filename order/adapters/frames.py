@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
+from google.rpc.status_pb2 import Status
 from stateset.order.v1 import order_frame_pb2, order_service_pb2
 from stateset.stream.v1 import stream_pb2
 
 from infra.kernel.position import Position
-from infra.runtime.grpc.status import InvalidRequestError, Violation
+from infra.runtime.grpc.call import status_of
+from infra.runtime.grpc.status import COMMON_ERRORS, InvalidRequestError, Violation
 from infra.runtime.grpc.wire import embedded, position_from_wire, position_to_wire, timestamp_to_wire
+from order.adapters.grpc_status import DOMAIN, ERRORS
 from order.application.feed import Credit, Opening, StartPoint
 from order.application.ports import LoggedEvent
 
@@ -70,6 +73,8 @@ def open_from_wire(message: stream_pb2.Open, shards: int, *, acknowledged: bool)
     by_event = "is not served here: subscribe to the Sync Server"
     require("unacked_events_max", by_event, holds=not message.unacked_events_max)
     require("digest_interval", by_event, holds=not message.HasField("digest_interval"))
+    require("silence_max", by_event, holds=not message.HasField("silence_max"))
+    require("checkpoint_epoch", by_event, holds=not message.checkpoint_epoch)
     require("shards", f"must be different ones of 0 to {shards - 1}", holds=_are_shards(message.shards, shards))
     if acknowledged:
         fits = len(named) <= _SUBSCRIPTION_MAX and (not named or named.isprintable())
@@ -125,10 +130,10 @@ def grant(credit: Credit, message: stream_pb2.Credit) -> None:
     credit.bytes = message.bytes + (0 if replace else min(credit.bytes, _UNLIMITED))
 
 
-def opened_frame(opening: Opening, heartbeat_seconds: float) -> bytes:
+def opened_frame(opening: Opening, asked: Asked) -> bytes:
     """The first frame."""
     interval = Duration()
-    interval.FromMilliseconds(round(heartbeat_seconds * 1000))
+    interval.FromMilliseconds(round(asked.heartbeat_seconds * 1000))
     return _frame(
         order_frame_pb2.ServerFrame(
             opened=stream_pb2.Opened(
@@ -136,6 +141,8 @@ def opened_frame(opening: Opening, heartbeat_seconds: float) -> bytes:
                 delivery_epoch=opening.delivery_epoch,
                 heartbeat_interval=interval,
                 shards=opening.shards,
+                batch_events_max=asked.batch_events_max,
+                earliest=position_to_wire(opening.earliest),
             )
         )
     )
@@ -174,6 +181,13 @@ def go_away_frame(position: Position, retry_after_seconds: float) -> bytes:
     wait.FromMilliseconds(round(retry_after_seconds * 1000))
     go_away = stream_pb2.GoAway(position=position_to_wire(position), retry_after=wait)
     return _frame(order_frame_pb2.ServerFrame(go_away=go_away))
+
+
+def closed_frame(error: Exception | None, position: Position) -> bytes:
+    """The last frame: with what the call will end, and how far it has come."""
+    status = Status() if error is None else status_of(error, "Closed", DOMAIN, {**COMMON_ERRORS, **ERRORS})
+    closed = stream_pb2.Closed(status=status, position=position_to_wire(position))
+    return _frame(order_frame_pb2.ServerFrame(closed=closed))
 
 
 def ack_result_frame(ack_id: str, floor: Position, *, committed: bool) -> bytes:

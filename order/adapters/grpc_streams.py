@@ -62,12 +62,14 @@ class EventStreams:
         asked = frames.open_from_wire(first.frame.open, self._feed.shards, acknowledged=True)
         opening = await self._feed.open(asked.start, asked.shards, asked.subscription)
         stream = self._stream(asked, opening)
-        async with asyncio.TaskGroup() as tasks:
-            reader = tasks.create_task(stream.read_requests(requests), name="read-requests")
+        # No task group: it would cancel this call while gRPC writes a frame, and nobody would say how the call ended.
+        reading = asyncio.create_task(stream.read_requests(requests), name="read-requests")
+        try:
             async with aclosing(stream.frames()) as sent:
                 async for frame in sent:
                     yield frame
-            reader.cancel()
+        finally:
+            reading.cancel()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -110,12 +112,28 @@ class _Stream:
         self._results: deque[bytes] = deque()
         self._news = asyncio.Event()
         self._closed = False
+        self._error: Exception | None = None
         self._heartbeats = 0
 
     async def frames(self) -> AsyncGenerator[bytes]:
-        """Opened first; then events, progress, ack results and heartbeats until the stream ends."""
+        """Opened first; then events, progress, ack results and heartbeats until the stream ends, and Closed.
+
+        Raises:
+            Exception: Whatever ends the stream, once Closed has told of it.
+        """
+        yield frames.opened_frame(self._opening, self._asked)
+        try:
+            async with aclosing(self._until_closed()) as said:
+                async for frame in said:
+                    yield frame
+        except Exception as error:  # noqa: BLE001 - every end is told
+            self._error = self._error or error
+        yield frames.closed_frame(self._error, self._cursor.position)
+        if self._error is not None:
+            raise self._error
+
+    async def _until_closed(self) -> AsyncGenerator[bytes]:
         loop = asyncio.get_running_loop()
-        yield frames.opened_frame(self._opening, self._asked.heartbeat_seconds)
         yield frames.phase_frame(stream_pb2.PHASE_CATCHING_UP)
         live = False
         due = loop.time() + self._asked.heartbeat_seconds
@@ -143,7 +161,15 @@ class _Stream:
             yield frames.go_away_frame(self._cursor.position, _RETRY_AFTER_SECONDS)
 
     async def read_requests(self, requests: AsyncIterator[order_service_pb2.SubscribeOrderEventsRequest]) -> None:
-        """Takes in what the caller sends, until it has enough."""
+        """Takes in what the caller sends, until it has enough; what is wrong with it ends the stream."""
+        try:
+            await self._take_in(requests)
+        except Exception as error:  # noqa: BLE001 - the stream tells of it
+            self._error = error
+        self._closed = True
+        self._news.set()
+
+    async def _take_in(self, requests: AsyncIterator[order_service_pb2.SubscribeOrderEventsRequest]) -> None:
         async for request in requests:
             frame: Message = request.frame
             match request.frame.WhichOneof("frame"):
@@ -158,8 +184,6 @@ class _Stream:
                 case _:
                     raise InvalidRequestError([Violation("frame", f"cannot be {frame} here")])
             self._news.set()
-        self._closed = True
-        self._news.set()
 
     async def _ack(self, ack: stream_pb2.Ack) -> None:
         if ack.items:

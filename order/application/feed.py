@@ -28,11 +28,13 @@ class Opening:
 
     Attributes:
         start: Where it begins.
+        earliest: The first events that are kept.
         shards: The shards that it reads.
         delivery_epoch: Number of this opening of its subscription; 0 without one.
     """
 
     start: Position
+    earliest: Position
     shards: tuple[int, ...]
     delivery_epoch: int = 0
 
@@ -80,7 +82,7 @@ class Feed:
             delivery_epoch, floors = await self._log.open_subscription(subscription)
             if start is StartPoint.STORED:  # what is kept from here on, is kept for this subscription, too
                 position = (await self._earliest()).merged(earliest.moved(floors))
-        return Opening(start=position, shards=tuple(shards), delivery_epoch=delivery_epoch)
+        return Opening(start=position, earliest=earliest, shards=tuple(shards), delivery_epoch=delivery_epoch)
 
     async def _earliest(self) -> Position:
         return Position(log_epoch=self._log.log_epoch, next_seq=tuple(await self._log.earliest()))

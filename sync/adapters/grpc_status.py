@@ -5,8 +5,9 @@ from typing import Final
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
+from infra.kernel.position import PositionExpiredError
 from infra.runtime.grpc.call import status_of
-from infra.runtime.grpc.status import COMMON_ERRORS, ErrorTable, Refusal, Violation
+from infra.runtime.grpc.status import COMMON_ERRORS, ErrorTable, Refusal, Violation, position_expired
 from sync.application.offset_ports import BusBusyError, BusRefusedError, BusUnavailableError, NoBusError
 from sync.application.ports import SourceUnavailableError
 from sync.domain.errors import (
@@ -35,6 +36,7 @@ def _no_bus(reason: str, error: Exception) -> Refusal:
 
 
 ERRORS: Final[ErrorTable] = {
+    PositionExpiredError: position_expired(snapshot_available=True),
     OrderNotFoundError: lambda error: Refusal(
         code=StatusCode.NOT_FOUND,
         reason="ORDER_NOT_FOUND",

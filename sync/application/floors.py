@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from infra.kernel.position import Position, check_log, check_start
+from infra.kernel.position import Position, PositionFilterMismatchError, check_log, check_start
 from sync.application.acks import Acks
 from sync.application.freshness import Freshness
 from sync.application.horizons import Horizons
-from sync.domain.errors import AckRefusedError
 from sync.domain.subscription import Ack, AckOutcome, AckStatus, SubscriptionKey
 
 _FENCED_NAMES_MAX: Final = 100
@@ -45,17 +44,10 @@ class Floors:
         """Says that everything below `through` is done; what became of that, and the durable floor now.
 
         Raises:
-            AckRefusedError: It says more than there is.
-            PositionError: It names another log.
+            PositionError: It is of another log or filter, or ahead of this log.
             SourceUnavailableError: It says more than is known here, and the log cannot be asked.
         """
-        ours = self._freshness.position
-        check_log(through, ours.log_epoch, len(ours.next_seq))
-        moves = {shard: seq for shard, seq in enumerate(through.next_seq) if seq}
-        heads = await self._heads(moves)
-        for shard, seq in moves.items():
-            if seq > heads[shard]:
-                raise AckRefusedError("through.next_seq", f"shard {shard} ends below {heads[shard]}")
+        ack = await self._ack(Checkpoint(key=key, delivery_epoch=delivery_epoch, through=through))
         answered: asyncio.Future[AckOutcome] = asyncio.get_running_loop().create_future()
 
         def answer(outcome: AckOutcome | Exception) -> None:
@@ -66,9 +58,11 @@ class Floors:
             else:
                 answered.set_result(outcome)
 
-        await self._acks.submit(Ack(key=key, ack_id="", delivery_epoch=delivery_epoch, through=moves), answer)
+        await self._acks.submit(ack, answer)
         outcome = await answered
-        nowhere = Position(log_epoch=ours.log_epoch, next_seq=(0,) * len(ours.next_seq))
+        if outcome.other_filter:
+            raise _other_filter(key)
+        nowhere = Position(log_epoch=through.log_epoch, next_seq=(0,) * len(through.next_seq))
         return outcome.status, nowhere.moved(outcome.floors)
 
     async def put(self, checkpoints: AsyncIterator[Checkpoint]) -> Summary:
@@ -77,7 +71,7 @@ class Floors:
         Reads on only as the database keeps up. Earlier ones may be durable though a later one is refused.
 
         Raises:
-            PositionError: One of them is of another log, or ahead of this one.
+            PositionError: One of them is of another log or filter, or ahead of this log.
             SourceUnavailableError: One of them is ahead of all that is known here, and the log cannot be asked.
         """
         summary, waiting = Summary(), 0
@@ -89,6 +83,8 @@ class Floors:
             waiting -= 1
             if isinstance(outcome, Exception):
                 failed.append(outcome)
+            elif outcome.other_filter:
+                failed.append(_other_filter(key))
             else:
                 _count(summary, key.name, outcome.status)
             done.set()
@@ -110,7 +106,13 @@ class Floors:
         moves = {shard: seq for shard, seq in enumerate(through.next_seq) if seq}
         heads = await self._heads(moves)
         check_start(through, (0,) * len(heads), heads, tuple(moves))
-        return Ack(key=checkpoint.key, ack_id="", delivery_epoch=checkpoint.delivery_epoch, through=moves)
+        return Ack(
+            key=checkpoint.key,
+            ack_id="",
+            delivery_epoch=checkpoint.delivery_epoch,
+            through=moves,
+            filter_hash=through.filter_hash,
+        )
 
     async def _heads(self, moves: Mapping[int, int]) -> tuple[int, ...]:
         """Where the log ends. It is asked only for who is ahead of what is known here: he may have read elsewhere."""
@@ -118,6 +120,10 @@ class Floors:
         if any(seq > heads[shard] for shard, seq in moves.items()):
             return (await self._horizons.read()).heads
         return heads
+
+
+def _other_filter(key: SubscriptionKey) -> PositionFilterMismatchError:
+    return PositionFilterMismatchError(f"the position was reached under another filter than that of {key.name!r}")
 
 
 def _count(summary: Summary, name: str, status: AckStatus) -> None:

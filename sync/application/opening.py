@@ -10,7 +10,7 @@ from infra.kernel.position import (
     LogEpochChangedError,
     Position,
     PositionAheadError,
-    PositionFilterMismatchError,
+    check_filter,
     check_log,
     check_start,
 )
@@ -133,7 +133,7 @@ class Openings:
         match start:
             case (Position() as position) | SnapshotStart(at=Position() as position):
                 check_log(position, self._freshness.position.log_epoch, len(earliest))
-                _check_filter(position, selection.filter_hash)
+                check_filter(position, selection.filter_hash)
                 return position.next_seq
             case SnapshotStart():
                 return self._freshness.position.next_seq
@@ -170,10 +170,3 @@ def _of_shards(seqs: tuple[int, ...], selection: Selection) -> tuple[int, ...]:
 def _resets(asked: Open) -> bool:
     """Whether what is done is what lies before the start. Who has a checkpoint says so itself, by acks."""
     return asked.unacked_events_max > 0 and asked.checkpoint_epoch == 0 and asked.start is not StartPoint.STORED
-
-
-def _check_filter(position: Position, filter_hash: bytes) -> None:
-    if position.filter_hash not in (b"", filter_hash):
-        raise PositionFilterMismatchError(
-            "the position was reached under another filter: open with that filter, or start from EARLIEST"
-        )

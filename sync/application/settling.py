@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from infra.kernel.position import check_log
+from infra.kernel.position import check_filter, check_log
 from sync.application.acks import Acks, Answer
 from sync.domain.errors import AckRefusedError
 from sync.domain.frames import AckItems, AckThrough
@@ -40,11 +40,12 @@ class Settling:
 
         Raises:
             AckRefusedError: It cannot be.
-            PositionError: The position is of another log.
+            PositionError: The position is of another log, or was reached under another filter.
         """
         key, session = self._durable(), self._session
         position = session.position
         check_log(request.through, position.log_epoch, len(position.next_seq))
+        check_filter(request.through, position.filter_hash)
         through = session.check_ack(request)
         told = partial(session.acking.acked, request.ack_id)
         if not session.acking.finish_through(through, self._now()):
@@ -70,6 +71,14 @@ class Settling:
         changes = acking.diversion(self._now(), self._acks.clock.now_us())
         if changes is not None:
             await self._submit(self._durable(), changes, lambda outcome: acking.diverted(outcome, self._now()))
+
+    async def sweep(self) -> None:
+        """Makes durable that what was passed over is done, when that is due."""
+        session = self._session
+        if session.acking.sweep_due:
+            changes = session.acking.sweep(session.position.next_seq)
+            if changes is not None:
+                await self._submit(self._durable(), changes, session.acking.swept)
 
     async def _submit(self, key: SubscriptionKey, changes: Changes, told: Callable[[AckOutcome], None]) -> None:
         settlement = Settlement(key=key, delivery_epoch=self._delivery_epoch, changes=changes)

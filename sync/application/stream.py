@@ -112,6 +112,7 @@ class Stream:
                 return
             if keeps_account:
                 await self._settling.divert()
+                await self._settling.sweep()
             if frame is None:
                 await self._wait()
             elif not isinstance(frame, Frame):

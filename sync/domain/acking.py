@@ -1,6 +1,6 @@
 """A stream's acks: which are refused, what they change, and what is told once that is durable. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from infra.kernel.position import Position
@@ -20,12 +20,14 @@ class Acking:
 
     Attributes:
         floors: By shard, below which everything is done; none where nothing is acknowledged.
-        pending: How many acks wait for their results.
+        pending: How many acks, and sweeps, wait for their results.
+        sweep_due: Whether what was passed over is to be done now.
     """
 
     def __init__(self, terms: Terms, deliveries: Deliveries | None, tell: Callable[[AckResult], None]) -> None:
         self.floors = terms.floors
         self.pending = 0
+        self.sweep_due = False
         self._terms = terms
         self._deliveries = deliveries
         self._tell = tell
@@ -80,6 +82,31 @@ class Acking:
     def diversion(self, now: float, now_us: int) -> Changes | None:
         """What has come of parked orders and is to be parked as well, before the stream goes on."""
         return None if self._deliveries is None else self._deliveries.diversion(now, now_us)
+
+    def is_swept(self, sent: Sequence[int]) -> bool:
+        """Whether all that was passed over is done; a sweep is due otherwise."""
+        unswept = self._deliveries is not None and self._deliveries.remembers and self._deliveries.passed_over(sent)
+        self.sweep_due = self.sweep_due or bool(unswept)
+        return not unswept
+
+    def sweep(self, sent: Sequence[int]) -> Changes | None:
+        """What was passed over without a matching event, to be done without an ack: who acks events cannot name it.
+
+        Without it the floor of a filtered subscription would stay below what others do, until that expires.
+        """
+        if self._deliveries is None or not self._deliveries.remembers or not self.sweep_due:
+            return None
+        self.sweep_due = False
+        changes = self._deliveries.pass_over(sent)
+        if not changes.done:
+            return None
+        self.pending += 1
+        return changes
+
+    def swept(self, outcome: AckOutcome) -> None:
+        """What became of a sweep."""
+        self.pending -= 1
+        self._floor(outcome)
 
     def diverted(self, outcome: AckOutcome, now: float) -> None:
         """What became of a diversion. A stream that was superseded does not go on behind it."""

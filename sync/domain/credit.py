@@ -1,8 +1,12 @@
 """How much more a stream may be sent."""
 
+from typing import Final
+
 from sync.domain.account import Account
 from sync.domain.frames import Grant
 from sync.domain.ring import Limits
+
+_MAX: Final = 2**63 - 1  # as much as can be told
 
 
 class Credit:
@@ -25,7 +29,7 @@ class Credit:
         """Lets more be sent, where credit bounds what is."""
         if self._left is not None:
             left = [0, 0] if grant.replace else self._left
-            self._left = [left[0] + grant.events, left[1] + grant.bytes]
+            self._left = [min(left[0] + grant.events, _MAX), min(left[1] + grant.bytes, _MAX)]
 
     def spend(self, events: int, size: int) -> None:
         """Something was sent."""

@@ -133,6 +133,28 @@ class Deliveries:
         self._passed = []
         return verdict
 
+    def passed_over(self, next_seqs: Sequence[int]) -> dict[int, Stretch]:
+        """By shard of which nothing is unfinished, what has been passed since its last event: nothing was to be sent.
+
+        Args:
+            next_seqs: By shard, where the stream stands.
+        """
+        busy = {shard for shard, _ in self._lines.events}
+        covered = self._covered
+        return {
+            shard: (covered[shard], seq)
+            for shard, seq in enumerate(next_seqs)
+            if seq > covered[shard] and shard not in busy
+        }
+
+    def pass_over(self, next_seqs: Sequence[int]) -> Changes:
+        """The same as changes: it is done. Its end is where the next event's stretch begins."""
+        changes = Changes()
+        for shard, stretch in self.passed_over(next_seqs).items():
+            changes.finish(shard, stretch)
+            self._covered[shard] = stretch[1]
+        return changes
+
     def finish_through(self, next_seqs: Mapping[int, int], now: float) -> bool:
         """Everything below is done; False, and nothing is, if something of it is to come again."""
         done = [

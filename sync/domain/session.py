@@ -377,6 +377,7 @@ class Session:
         A message costs the server as much as all that is done to make it, and ten thousand streams as many.
         """
         self._pulse.beat(self._now)
+        self.acking.sweep_due = True
         progress = None if self._snapshot is not None else self._progress(as_of_us)
         if progress is not None and progress != self._told:
             self._tell(progress)
@@ -406,7 +407,7 @@ class Session:
             self._outbox.append(self._meter.of(standing))
 
     def _try_to_end(self) -> None:
-        if self.acking.pending or self._ended:
+        if self._ended or self.acking.pending or not self.acking.is_swept(self._next_seqs):
             return
         self._ended = True
         if not self._closing:

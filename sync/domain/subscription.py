@@ -63,12 +63,17 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ack:
-    """Everything below `through` is done, says the stream of `delivery_epoch`."""
+    """Everything below `through` is done, says the stream of `delivery_epoch`.
+
+    Attributes:
+        filter_hash: Of the filter that it was reached under; empty where that is not said.
+    """
 
     key: SubscriptionKey
     ack_id: str
     delivery_epoch: int
     through: Mapping[int, int]
+    filter_hash: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +82,13 @@ class AckOutcome:
 
     Attributes:
         parking_full: There was no room for what was to be parked: that, and nothing else, has not happened.
+        other_filter: It was reached under another filter than the subscription's: nothing has happened.
     """
 
     status: AckStatus
     floors: Mapping[int, int]
     parking_full: bool = False
+    other_filter: bool = False
 
 
 def blank(opening: Opening) -> Subscription:
@@ -141,6 +148,8 @@ def acked(stored: Subscription | None, ack: Ack) -> tuple[Subscription | None, A
     if stored is None:
         return None, AckOutcome(status=AckStatus.FENCED, floors={})
     floors = {shard: floor.next_seq for shard, floor in stored.floors.items()}
+    if ack.filter_hash not in (b"", stored.filter_hash):
+        return stored, AckOutcome(status=AckStatus.UNKNOWN, floors=floors, other_filter=True)
     if any(stored.floors[shard].delivery_epoch != ack.delivery_epoch for shard in ack.through if shard in floors):
         return stored, AckOutcome(status=AckStatus.FENCED, floors=floors)
     moved = {shard: through for shard, through in ack.through.items() if through > floors.get(shard, through)}

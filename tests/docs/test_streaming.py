@@ -75,6 +75,16 @@ async def test_it_reads_on_at_another_server_when_one_leaves_and_acks_everything
         assert seqs == list(range(1, log.position.next_seq[shard]))
 
 
+async def test_it_ends_well_when_it_has_had_enough_though_more_is_on_its_way(client: dict[str, Any]) -> None:
+    log, address = LogMaker(), free_address()
+    log.groups(3_000)
+    async with open_server(log.source, grpc_address=address), asyncio.timeout(60):
+        for number in range(10):
+            reading = Reading(10)
+            await client["Subscriber"](f"s-{number}", reading).run([address])
+            assert 10 <= len(reading.events) < 3_000
+
+
 async def test_it_stops_at_a_position_that_cannot_be_served(client: dict[str, Any]) -> None:
     log, address = LogMaker(), free_address()
     for position, reason in (

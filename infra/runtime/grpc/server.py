@@ -19,6 +19,7 @@ from infra.runtime.lifespan import StartupError, background
 
 MESSAGE_BYTES_MAX: Final = 262_144  # received; an order with all its lines fits
 FRAME_BYTES_MAX: Final = 1_048_576  # sent; a frame of a stream fits
+_LAST_WORD_SECONDS: Final = 0.2  # for a watcher of health to hear that it is over
 DRAIN_SECONDS: Final = 10.0  # streams end by themselves in far less; unary calls have their own deadline
 
 OPTIONS: Final = (
@@ -99,7 +100,7 @@ async def open_server(
     server = grpc.aio.server(options=tuple(options.items()))
     for service in services:
         server.add_generic_rpc_handlers((_handlers(service, domain, errors),))
-    checks = health.aio.HealthServicer()
+    checks = _Health(draining)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.descriptor.full_name for service in services]
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
@@ -118,6 +119,27 @@ async def open_server(
         await checks.enter_graceful_shutdown()
         draining.set()
         await server.stop(DRAIN_SECONDS)
+
+
+class _Health(health.aio.HealthServicer):
+    """Ends watches when the server drains; its parent leaves them open, and the server would wait for them."""
+
+    def __init__(self, draining: asyncio.Event) -> None:
+        super().__init__()
+        self._draining = draining
+
+    async def Watch(  # noqa: N802 - as its parent has it
+        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        watching = asyncio.create_task(super().Watch(request, context))
+        ending = asyncio.create_task(self._draining.wait())
+        try:
+            await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((watching,), timeout=_LAST_WORD_SECONDS)
+        finally:
+            watching.cancel()
+            ending.cancel()
+            await asyncio.gather(watching, ending, return_exceptions=True)
 
 
 async def _tell(condition: Condition, checks: health.aio.HealthServicer) -> None:

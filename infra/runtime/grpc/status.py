@@ -126,6 +126,20 @@ def _position_refusal(error: Exception) -> Refusal:
     return Refusal(code=StatusCode.INVALID_ARGUMENT, reason="POSITION_MALFORMED", message=str(error))
 
 
+def position_expired(*, snapshot_available: bool) -> Callable[[Any], Refusal]:
+    """The row of `PositionExpiredError`, by whether the service has snapshots to begin from instead."""
+    return lambda error: Refusal(
+        code=StatusCode.OUT_OF_RANGE,
+        reason="POSITION_EXPIRED",
+        message=str(error),
+        metadata={
+            "shard": str(error.shard),
+            "earliest": str(error.earliest_seq),
+            "snapshot_available": str(snapshot_available).lower(),
+        },
+    )
+
+
 COMMON_ERRORS: Final[ErrorTable] = {
     InvalidRequestError: lambda error: Refusal(
         code=StatusCode.INVALID_ARGUMENT, reason="INVALID_REQUEST", message=str(error), violations=error.violations
@@ -178,10 +192,5 @@ COMMON_ERRORS: Final[ErrorTable] = {
         metadata={"shard": str(error.shard), "next_seq": str(error.next_seq)},
         precondition="POSITION",
     ),
-    PositionExpiredError: lambda error: Refusal(
-        code=StatusCode.OUT_OF_RANGE,
-        reason="POSITION_EXPIRED",
-        message=str(error),
-        metadata={"shard": str(error.shard), "earliest": str(error.earliest_seq)},
-    ),
+    PositionExpiredError: position_expired(snapshot_available=False),
 }

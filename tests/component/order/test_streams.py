@@ -105,6 +105,8 @@ async def test_acks_become_the_floor_that_a_subscription_resumes_from(service: O
         (frame(open=stream_pb2.Open(credit=stream_pb2.Credit(events=-1))), "open.credit"),
         (frame(open=stream_pb2.Open(subscription="s", unacked_events_max=9)), "open.unacked_events_max"),
         (frame(open=stream_pb2.Open(digest_interval=Duration(seconds=9))), "open.digest_interval"),
+        (frame(open=stream_pb2.Open(silence_max=Duration(seconds=9))), "open.silence_max"),
+        (frame(open=stream_pb2.Open(subscription="s", checkpoint_epoch=1)), "open.checkpoint_epoch"),
     ],
 )
 async def test_a_bad_open_is_refused(
@@ -117,19 +119,60 @@ async def test_a_bad_open_is_refused(
     assert refused(error.value).fields == [field]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        frame(credit=stream_pb2.Credit(events=-1)),
+        frame(open=stream_pb2.Open()),
+        frame(ack=stream_pb2.Ack(ack_id="a", through=position_pb2.Position(log_epoch="another", next_seq=[1, 1, 1]))),
+    ],
+    ids=["credit", "open", "ack"],
+)
+async def test_a_frame_that_is_refused_ends_the_stream_whatever_it_is_sent_meanwhile(
+    service: OrderService, wrong: order_service_pb2.SubscribeOrderEventsRequest
+) -> None:
+    for number in range(20):
+        await service.place(1, order_id=f"o-{number}")
+    for _ in range(10):
+        stream = service.orders.SubscribeOrderEvents(timeout=30)
+        plenty = stream_pb2.Credit(events=1_000, bytes=1_000_000)
+        await stream.write(frame(open=stream_pb2.Open(subscription="s", credit=plenty, batch_events_max=1)))
+        await stream.write(wrong)
+        closed = (await read_until(stream, "closed")).closed
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stream.read()
+        assert error.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION)
+        assert closed.status.code == error.value.code().value[0]
+
+
+async def test_opened_and_closed_say_what_holds(service: OrderService) -> None:
+    await service.place(1)
+    stream = service.orders.SubscribeOrderEvents()
+    plenty = stream_pb2.Credit(events=1_000, bytes=1_000_000)
+    await stream.write(frame(open=stream_pb2.Open(credit=plenty, batch_events_max=7)))
+    opened = (await read_until(stream, "opened")).opened
+    assert (opened.batch_events_max, list(opened.earliest.next_seq)) == (7, [1, 1, 1])
+    at = (await read_until(stream, "progress")).progress.at
+    await stream.write(frame(close=stream_pb2.Close()))
+    closed = (await read_until(stream, "closed")).closed
+    assert (closed.status.code, closed.position) == (0, at)
+    assert await stream.read() is grpc.aio.EOF
+    assert await stream.code() == grpc.StatusCode.OK
+
+
 async def test_positions_that_cannot_be_served_are_refused_for_good(service: OrderService) -> None:
     placed = await service.place(1)
     ahead = position_pb2.Position(log_epoch=placed.position.log_epoch, next_seq=[99, 1, 1])
     foreign = position_pb2.Position(log_epoch="another", next_seq=[1, 1, 1])
     unset = position_pb2.Position(log_epoch=placed.position.log_epoch, next_seq=[0, 1, 1])
     reasons = []
-    for position in (ahead, foreign, unset):
+    for position in (ahead, foreign, unset, position_pb2.Position()):
         start = stream_pb2.Start(position=position)
         request = order_service_pb2.StreamOrderEventsRequest(open=stream_pb2.Open(start=start))
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await read_until(service.orders.StreamOrderEvents(request), "opened")
         reasons.append(refused(error.value).reason)
-    assert reasons == ["POSITION_AHEAD", "LOG_EPOCH_CHANGED", "POSITION_MALFORMED"]
+    assert reasons == ["POSITION_AHEAD", "LOG_EPOCH_CHANGED", "POSITION_MALFORMED", "POSITION_MALFORMED"]
 
 
 async def test_a_drain_says_goodbye_and_ends_streams_well(service: OrderService) -> None:
@@ -137,6 +180,7 @@ async def test_a_drain_says_goodbye_and_ends_streams_well(service: OrderService)
     await read_until(stream, "phase_change")
     service.stop.set()
     assert (await read_until(stream, "go_away")).go_away.HasField("position")
+    assert (await read_until(stream, "closed")).closed.status.code == 0
     assert await stream.read() is grpc.aio.EOF
     assert await stream.code() == grpc.StatusCode.OK
 

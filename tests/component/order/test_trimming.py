@@ -63,7 +63,7 @@ async def test_an_older_position_is_refused_with_the_earliest_and_a_new_reader_b
         )
     told = refused(error.value)
     assert (told.code, told.reason) == (grpc.StatusCode.OUT_OF_RANGE, "POSITION_EXPIRED")
-    assert told.metadata == {"shard": "0", "earliest": "3"}
+    assert told.metadata == {"shard": "0", "earliest": "3", "snapshot_available": "false"}
     stream = service.orders.StreamOrderEvents(order_service_pb2.StreamOrderEventsRequest())
     assert list((await read_until(stream, "opened")).opened.position.next_seq) == [3]
     await service.place(1, order_id="o-3")

@@ -1,6 +1,7 @@
 """Checkpoints of many subscriptions in one call, over real gRPC."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import grpc.aio
 import pytest
@@ -55,6 +56,25 @@ async def test_checkpoints_of_many_subscriptions_are_durable_when_the_call_retur
         assert await floor_of(client, "s-0") == [1, 1, 1]
         assert await floor_of(client, "s-4") == list(end.next_seq)
         assert (await put(client, [])).committed == 0
+
+
+async def test_what_was_reached_under_another_filter_moves_no_floor() -> None:
+    log = LogMaker()
+    log.groups(30)
+    async with open_server(log.source) as client:
+        await eventually(lambda: log.source.confirmed == log.position)
+        opening = stream_pb2.Open(subscription="s", filter="customer_id = c-1", credit=PLENTY)
+        stream = await client.subscribe(opening)
+        epoch = (await stream.until("opened")).delivery_epoch
+        other = position_to_wire(replace(log.position, filter_hash=b"another"))
+        ack = sync.AckSubscriptionRequest(subscription="s", delivery_epoch=epoch, through=other)
+        for said in (client.stub.AckSubscription(ack), put(client, [checkpoint("s", epoch, other)])):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await said
+            assert refusal_of(raised.value)[:2] == (StatusCode.INVALID_ARGUMENT, "POSITION_FILTER_MISMATCH")
+        assert await floor_of(client, "s") == [1, 1, 1]
+        await stream.say(ack=stream_pb2.Ack(ack_id="a", through=other))
+        assert (await stream.refusal())[:2] == (StatusCode.INVALID_ARGUMENT, "POSITION_FILTER_MISMATCH")
 
 
 async def test_a_checkpoint_ahead_of_what_is_known_is_not_refused_while_the_log_cannot_be_asked() -> None:

@@ -482,6 +482,40 @@ async def test_a_filtered_subscription_keeps_account_of_what_matches(log: LogMak
     assert versions(second.events) == versions(first.events[9:])
 
 
+async def floor_of(subscriber: Subscriber) -> list[int]:
+    asked = sync_service_pb2.GetLagRequest(name="s-1")
+    return list((await subscriber.stub.GetLag(asked)).floor.next_seq)
+
+
+async def test_what_is_passed_over_is_done_while_the_stream_lives(log: LogMaker, subscriber: Subscriber) -> None:
+    log.group("o-1", customer_id="c-1")
+    half_a_second = Duration(nanos=500_000_000)
+    stream = await subscriber.open(filter="customer_id = c-1", heartbeat_interval=half_a_second)
+    await stream.until_events(1)
+    for number in range(30):
+        log.group(f"o-{number + 2}", customer_id="c-2")
+    [matching] = stream.events
+    head = list(log.position.next_seq)
+
+    async def floor_is(next_seq: list[int]) -> bool:
+        return await floor_of(subscriber) == next_seq
+
+    unfinished = [matching.seq if shard == matching.shard else seq for shard, seq in enumerate(head)]
+    await eventually_async(lambda: floor_is(unfinished))
+    assert await settle(stream, item(matching)) == [COMMITTED]
+    await eventually_async(lambda: floor_is(head))
+
+
+async def test_what_was_passed_over_is_done_when_a_stream_ends(log: LogMaker, subscriber: Subscriber) -> None:
+    for number in range(30):
+        log.group(f"o-{number}", customer_id="c-2")
+    stream = await subscriber.open(filter="customer_id = c-1")
+    await stream.until_phase(stream_pb2.PHASE_LIVE)
+    await stream.say(close=stream_pb2.Close())
+    await stream.until("closed")
+    assert await floor_of(subscriber) == list(log.position.next_seq)
+
+
 async def test_a_subscription_that_is_read_by_positions_again_is_not_sent_what_was_committed(
     log: LogMaker, subscriber: Subscriber
 ) -> None:

@@ -1,12 +1,18 @@
 """Streams over real gRPC, on a log in memory: where they start, how they end, what is refused."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
 
+import grpc.aio
 import pytest
 from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from stateset.common.v1 import position_pb2
 from stateset.stream.v1 import stream_pb2
 
 from infra.kernel.position import Position
+from infra.runtime.grpc.server import DRAIN_SECONDS
 from tests.harness.sync_client import PLENTY, Stream, open_server, start_at
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_waiting import eventually
@@ -102,6 +108,27 @@ async def test_a_position_that_cannot_be_served_is_refused_and_never_jumped(
             await eventually(lambda: log.source.confirmed is not None)
         stream = client.stream_events(stream_pb2.Open(start=start_at(position)))
         assert (code, reason, []) == await stream.refusal()
+
+
+async def test_an_empty_position_is_none() -> None:
+    async with open_server(LogMaker().source) as client:
+        nowhere = stream_pb2.Start(position=position_pb2.Position())
+        stream = client.stream_events(stream_pb2.Open(start=nowhere))
+        assert (await stream.refusal())[:2] == (StatusCode.INVALID_ARGUMENT, "POSITION_MALFORMED")
+
+
+async def test_who_watches_its_health_does_not_hold_up_the_end_of_a_server() -> None:
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(open_server(LogMaker().source))
+        channel = grpc.aio.insecure_channel(client.address)
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watching = health.Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        async with asyncio.timeout(DRAIN_SECONDS / 2):
+            await stack.aclose()
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert await watching.read() is grpc.aio.EOF
+        await channel.close()
 
 
 async def test_a_position_ahead_of_what_is_known_is_not_refused_while_the_log_cannot_be_asked() -> None:

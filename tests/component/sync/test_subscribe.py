@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 from stateset.stream.v1 import stream_pb2
 
@@ -103,6 +104,21 @@ async def test_an_ack_beyond_what_was_sent_is_refused() -> None:
         code, reason, fields = await stream.refusal()
         assert (code, reason) == (StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert fields == ["frame.ack.through.next_seq"]
+
+
+async def test_credit_beyond_all_numbers_is_as_much_as_there_can_be() -> None:
+    log = LogMaker()
+    async with open_server(log.source) as client:
+        most = stream_pb2.Credit(events=2**63 - 1, bytes=2**63 - 1)
+        beats = Duration(nanos=500_000_000)
+        stream = await client.subscribe(
+            stream_pb2.Open(subscription="s-1", credit=stream_pb2.Credit(events=1, bytes=1), heartbeat_interval=beats)
+        )
+        await stream.say(credit=most)
+        await stream.say(credit=most)
+        log.groups(20)
+        await stream.until_events(20)
+        await stream.until("lag")
 
 
 async def test_another_filter_under_the_same_name_is_refused() -> None:

@@ -97,7 +97,7 @@ async def test_a_reader_that_is_left_behind_is_told_and_nobody_skips(log: Log, y
     heads = Heads(log.log_epoch, [head.next_seq for head in await log.heads()])
     feed = Feed(log, heads, ManualClock())
     begun = await feed.open(StartPoint.EARLIEST, range(SHARDS), "")
-    cursor = Cursor(log, heads, Opening(start=begun.start, shards=(SHARD,)))
+    cursor = Cursor(log, heads, Opening(start=begun.start, earliest=begun.start, shards=(SHARD,)))
     await trimmed(log, young_us)
     earliest = (await log.earliest())[SHARD]
     with pytest.raises(PositionExpiredError) as refused:

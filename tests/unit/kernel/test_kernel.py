@@ -112,6 +112,7 @@ FIELDS = {
         ("(state = FILLED AND customer_id = c-1) OR state = SHIPPED", True),
         ("customer_id = c-1 state = SHIPPED", True),  # following each other means AND
         ("customer_id = 'c-1'", True),
+        ("customer_id != 'AND'", True),
         (r'customer_id = "c\-1"', True),
         ('place_time = "1970-01-01T00:00:01.5Z"', True),
         ('place_time > "1970-01-01T01:00:01.5+01:00"', False),
@@ -137,6 +138,10 @@ def test_filters_select_what_they_say(text: str, expected: bool) -> None:  # noq
         ('place_time > "2026-01-31T12:00:00"', "a time such as"),
         ("place_time:*", "a time such as"),
         ("state", "ends too early"),
+        ("customer_id = AND state = FILLED", "expected a value after customer_id =, got AND: in quotes, if it is one"),
+        ("customer_id = )", "expected a value"),
+        ("NOT customer_id = (", "expected a value"),
+        ("customer_id = = c-1", "expected a value"),
         ("state FILLED", "expected one of"),
         ("(state = FILLED", "ends too early"),
         ("state = FILLED)", "unexpected ')'"),
