@@ -59,7 +59,7 @@ async def serving(consumer: Consumer[Session], folder: Path, *, events_max: int 
             store=consumer.store(database),
             apply=consumer.apply,
             events_max=events_max,
-            limits=StreamLimits(heartbeat_seconds=0.1, batch_events_max=min(500, events_max)),
+            limits=StreamLimits(heartbeat_seconds=0.5, batch_events_max=min(500, events_max)),
             on_commit=frontier.advance,
         )
         async with (

@@ -45,7 +45,7 @@ async def portfolio(tmp_path: Path) -> AsyncIterator[Portfolio]:
             "portfolio",
             store=PortfolioStore(database),
             apply=PORTFOLIO.apply,
-            limits=StreamLimits(heartbeat_seconds=0.1),
+            limits=StreamLimits(heartbeat_seconds=0.5),
             on_commit=frontier.advance,
         )
         services = PORTFOLIO.services(database, frontier)
@@ -157,7 +157,7 @@ async def test_the_process_stops_cleanly_survives_a_kill_and_refuses_another_log
         for number in range(20):
             fill(sync, number, "ann", "pen")
         async with process(sync, tmp_path) as killed:
-            await eventually(lambda: "portfolio" in sync.floors, within_seconds=30)
+            await eventually(lambda: sync.acks, within_seconds=30)
             killed.kill()
             await killed.communicate()
         for number in range(20, 30):

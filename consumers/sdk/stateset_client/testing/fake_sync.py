@@ -10,20 +10,25 @@ from zlib import crc32
 
 import grpc
 import grpc.aio
+from google.protobuf.timestamp_pb2 import Timestamp
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_frame_pb2 import EventBatch, ServerFrame, SnapshotOrders
 from stateset.stream.v1 import stream_pb2 as stream
 
+from stateset_client.testing.checks import check_filter, check_log, check_start
+from stateset_client.testing.filters import parse
 from stateset_client.testing.handlers import handlers
-from stateset_client.testing.session import Refusal, Session, now
+from stateset_client.testing.refusal import Refusal
+from stateset_client.testing.session import Session, now
 from stateset_client.testing.settling import Book, Place, Settling, place_of
 
 
 class FakeSync:
     """Speaks the Sync Server's RPCs and the Order Service's two streams, from memory.
 
-    Single events are settled, come again and are parked as at the real one; only, nothing makes it pause.
+    It accepts and refuses what the real one does; what a filter means, the test says. Single events are settled, come
+    again and are parked as there; only, nothing makes it pause.
 
         async with FakeSync.start(shards=2) as sync:
             sync.append(OrderEvent(order_id="o-1", version=1))
@@ -32,12 +37,12 @@ class FakeSync:
 
     Attributes:
         address: `host:port` to connect to.
-        floors: The durable floor of each subscription that was created or acked.
-        epochs: The newest delivery epoch of each subscription that there is.
-        filters: What each was created with.
+        floors: The durable floor of each subscription that there is.
+        epochs: The newest delivery epoch of each.
+        filters: What each was made with.
         books: What is kept of each subscription beside: the events that are done above its floor, and those parked.
         opens: Every Open that was received, in order.
-        acks: Every ack's position, in order.
+        acks: The position of every ack that was not refused, in order.
         sent_events: How many events were sent on all streams together.
         mute: Nothing is sent while it is set, not even heartbeats.
     """
@@ -86,6 +91,11 @@ class FakeSync:
         """Behind the last event of every shard."""
         return self.position([len(events) + 1 for events in self._logs])
 
+    @property
+    def earliest(self) -> Position:
+        """At the first event of every shard that is kept."""
+        return self.position(self._earliest)
+
     def position(self, next_seq: list[int]) -> Position:
         """A position of this log."""
         return Position(log_epoch=self.log_epoch, next_seq=next_seq)
@@ -114,7 +124,11 @@ class FakeSync:
 
     def streams(self, name: str) -> int:
         """How many streams of the subscription are open."""
-        return sum(session.is_of(name) for session in self._sessions)
+        return len(self.lags(name))
+
+    def lags(self, name: str) -> list[stream.Lag]:
+        """That of each stream of the subscription that is open."""
+        return [session.lag for session in self._sessions if session.is_of(name)]
 
     def fence(self, name: str) -> None:
         """The subscription's streams end, as superseded."""
@@ -130,7 +144,9 @@ class FakeSync:
 
     def take_over(self, name: str) -> None:
         """As if another process had opened the subscription: acks of the streams that are open are fenced."""
-        self.epochs[name] = self.epochs.get(name, 0) + 1
+        if name not in self.epochs:
+            self.make(name, "", self.earliest)
+        self.epochs[name] += 1
 
     def go_away(self) -> None:
         """Every open stream says GoAway and ends with OK."""
@@ -152,32 +168,59 @@ class FakeSync:
             self._sessions.discard(session)
 
     def start_of(self, spec: stream.Open) -> Position:
-        """Where the stream starts.
+        """Where the stream starts, under its filter; 0 for a shard that it does not read.
 
         Raises:
             Refusal: It cannot start there.
         """
-        if spec.start.HasField("position"):
-            self._check(spec.start.position)
-            return spec.start.position
-        if spec.start.HasField("snapshot"):
-            return self._snapshot_start(spec.start.snapshot)
-        if spec.start.point == stream.START_POINT_LATEST:
-            return self.head
-        if spec.start.point == stream.START_POINT_EARLIEST or spec.subscription not in self.floors:
-            return self.position(self._earliest)
-        return self.floors[spec.subscription]
+        start, filter_hash = self._asked(spec), parse(spec.filter).hash
+        shards = spec.shards or range(len(self._logs))
+        check_log(start, self.head)
+        check_filter(start, filter_hash)
+        check_start(start, self.earliest, self.head, shards)
+        read = [seq if shard in shards else 0 for shard, seq in enumerate(start.next_seq)]
+        return Position(log_epoch=self.log_epoch, next_seq=read, filter_hash=filter_hash)
 
-    def open_epoch(self, spec: stream.Open) -> int:
-        """The number of a new opening of the subscription; 0 without one."""
+    def open_epoch(self, spec: stream.Open, start: Position) -> int:
+        """The number of a new opening of the subscription; 0 without one.
+
+        Raises:
+            Refusal: It was made with another filter.
+        """
         name = spec.subscription
         if not name:
             return 0
-        if spec.unacked_events_max and not spec.checkpoint_epoch and spec.start.point != stream.START_POINT_STORED:
+        if spec.start.HasField("snapshot"):  # nothing is done before its end is acked
+            pairs = zip(start.next_seq, self._earliest, strict=True)
+            start = _moved(start, [earliest if seq else 0 for seq, earliest in pairs])
+        self.make(name, spec.filter, start)
+        floor = self.floors[name]
+        resets = spec.unacked_events_max and not spec.checkpoint_epoch and not _is_stored(spec)
+        if resets:
             self.books[name] = Book(parked=self.books[name].parked)
-            self.floors[name] = self.start_of(spec)
-        self.epochs[name] = max(self.epochs.get(name, 0), spec.checkpoint_epoch) + 1
+        self.floors[name] = _filled(start, floor) if resets else _filled(floor, start)
+        self.epochs[name] = max(self.epochs[name], spec.checkpoint_epoch) + 1
         return self.epochs[name]
+
+    def make(self, name: str, text: str, start: Position) -> None:
+        """There is the subscription from now on; one that is there stays as it is.
+
+        Raises:
+            Refusal: It was made with another filter.
+        """
+        floor = self.floors.get(name)
+        self.epochs.setdefault(name, 0)
+        self.filters.setdefault(name, text)
+        if floor is None or floor.log_epoch != self.log_epoch:  # the floors of another log mean nothing
+            self.floors[name], self.filters[name] = start, text
+            self.books.pop(name, None)
+        elif floor.filter_hash != start.filter_hash:
+            code, message = grpc.StatusCode.FAILED_PRECONDITION, f"made with the filter {self.filters[name]!r}"
+            raise Refusal(code, "SUBSCRIPTION_FILTER_CHANGED", message)
+
+    def floor(self, spec: stream.Open) -> Position | None:
+        """Below what everything is done; none without a subscription."""
+        return self.floors.get(spec.subscription)
 
     def lose_subscriptions(self) -> None:
         """As a server whose database is lost: floors and delivery epochs begin anew."""
@@ -190,12 +233,12 @@ class FakeSync:
     def commit(self, name: str, delivery_epoch: int, ack: stream.Ack) -> stream.AckResult:
         """Makes an ack durable, as far as memory goes."""
         self.acks.append(ack.through)
-        floor = list(self.floors.get(name, self.position(self._earliest)).next_seq)
-        moved = [max(pair) for pair in zip(floor, ack.through.next_seq, strict=True)]
-        status = stream.ACK_STATUS_ALREADY if moved == floor else stream.ACK_STATUS_COMMITTED
-        if delivery_epoch != self.epochs[name]:
-            return stream.AckResult(ack_id=ack.ack_id, status=stream.ACK_STATUS_FENCED, floor=self.position(floor))
-        self.floors[name] = self.position(moved)
+        floor = self.floors.get(name)
+        if floor is None or delivery_epoch != self.epochs[name]:
+            return stream.AckResult(ack_id=ack.ack_id, status=stream.ACK_STATUS_FENCED, floor=floor)
+        moved = [max(pair) for pair in zip(floor.next_seq, ack.through.next_seq, strict=True)]
+        status = stream.ACK_STATUS_ALREADY if moved == list(floor.next_seq) else stream.ACK_STATUS_COMMITTED
+        self.floors[name] = _moved(floor, moved)
         return stream.AckResult(ack_id=ack.ack_id, status=status, floor=self.floors[name])
 
     def book(self, spec: stream.Open) -> Book:
@@ -205,10 +248,10 @@ class FakeSync:
     def settle(self, spec: stream.Open, delivery_epoch: int, ack: stream.Ack, settling: Settling) -> stream.AckResult:
         """Makes an ack of single events durable, as far as memory goes."""
         name = spec.subscription
-        floor = self.floors.get(name, self.position(self._earliest))
+        floor = self.floors.get(name)
         statuses = [stream.ACK_STATUS_FENCED] * len(ack.items)
         status = stream.ACK_STATUS_FENCED
-        if delivery_epoch == self.epochs[name]:
+        if floor is not None and delivery_epoch == self.epochs[name]:
             statuses = [settling.judge(item, time.monotonic()) for item in ack.items]
             status = stream.ACK_STATUS_COMMITTED
             self.floors[name] = floor = self._lifted(floor, spec)
@@ -240,12 +283,12 @@ class FakeSync:
         """The floor, behind everything that is done or parked, or does not match."""
         book, lifted = self.books[spec.subscription], list(floor.next_seq)
         for shard, events in enumerate(self._logs):
-            for event in events[lifted[shard] - 1 :]:
+            for event in events[lifted[shard] - 1 :] if lifted[shard] else ():
                 matches = not spec.filter or self._matches(spec.filter, event)
                 if matches and place_of(event) not in book.done | book.parked.keys():
                     break
                 lifted[shard] += 1
-        return self.position(lifted)
+        return _moved(floor, lifted)
 
     def batch(self, shard: int, first_seq: int, spec: stream.Open, events_max: int) -> EventBatch | None:
         """The next run of a shard under the stream's filter; none at its end."""
@@ -267,23 +310,51 @@ class FakeSync:
         ]
         return SnapshotOrders(at=self.head, orders=orders)
 
-    def _snapshot_start(self, start: stream.SnapshotStart) -> Position:
-        if not start.HasField("at"):
+    def _asked(self, spec: stream.Open) -> Position:
+        """Where the stream is to start, unchecked."""
+        match spec.start.WhichOneof("at"):
+            case "position":
+                return spec.start.position
+            case "snapshot":
+                return spec.start.snapshot.at if spec.start.snapshot.HasField("at") else self.head
+            case "time":
+                return self._at(spec.start.time)
+        if spec.start.point == stream.START_POINT_LATEST:
             return self.head
-        self._check(start.at)
-        return start.at
+        floor = self.floors.get(spec.subscription) if _is_stored(spec) else None
+        if floor is None:
+            return self.earliest
+        stored = _filled(floor, self.earliest)
+        stored.filter_hash = b""  # that of a subscription is compared when it is opened
+        return stored
 
-    def _check(self, position: Position) -> None:
-        if position.log_epoch != self.log_epoch:
-            raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "LOG_EPOCH_CHANGED", "a position of another log")
-        if len(position.next_seq) != len(self._logs) or min(position.next_seq) < 1:
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "POSITION_MALFORMED", "not a position of this log")
-        for asked, earliest, head in zip(position.next_seq, self._earliest, self.head.next_seq, strict=True):
-            if asked < earliest:
-                raise Refusal(grpc.StatusCode.OUT_OF_RANGE, "POSITION_EXPIRED", "no longer kept")
-            if asked > head:
-                raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "POSITION_AHEAD", "ahead of the log")
+    def _at(self, time: Timestamp) -> Position:
+        """At the first event of each shard that was recorded then or later, and is kept."""
+
+        def seq(events: list[OrderEvent], earliest: int) -> int:
+            late = (each.seq for each in events[earliest - 1 :] if each.metadata.record_time.ToNanoseconds() >= nanos)
+            return next(late, len(events) + 1)
+
+        nanos = time.ToNanoseconds()
+        return self.position(list(map(seq, self._logs, self._earliest)))
 
     def _wake(self) -> None:
         for session in self._sessions:
             session.changed.set()
+
+
+def _is_stored(spec: stream.Open) -> bool:
+    """Whether the stream goes on at the subscription's floor; a named one does when it says nothing else."""
+    unsaid = spec.start.WhichOneof("at") in (None, "point") and not spec.start.point
+    return spec.start.point == stream.START_POINT_STORED or (unsaid and bool(spec.subscription))
+
+
+def _filled(position: Position, rest: Position) -> Position:
+    """What the position says nothing about, from another one."""
+    pairs = zip(position.next_seq, rest.next_seq, strict=True)
+    return _moved(position, [mine or theirs for mine, theirs in pairs])
+
+
+def _moved(position: Position, next_seq: list[int]) -> Position:
+    """Another place of the same log, under the same filter."""
+    return Position(log_epoch=position.log_epoch, next_seq=next_seq, filter_hash=position.filter_hash)

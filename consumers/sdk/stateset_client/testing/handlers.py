@@ -13,7 +13,9 @@ from stateset.order.v1 import order_service_pb2 as order
 from stateset.order.v1.order_frame_pb2 import ServerFrame
 from stateset.sync.v1 import sync_service_pb2 as sync
 
-from stateset_client.testing.session import Refusal, Session
+from stateset_client.testing.checks import refuse_open, refuse_request
+from stateset_client.testing.refusal import Refusal
+from stateset_client.testing.session import Session
 from stateset_client.testing.unary import Subscribed, UnaryRpcs
 
 
@@ -26,11 +28,13 @@ class Server(Subscribed, Protocol):
 
 def handlers(fake: Server) -> list[grpc.GenericRpcHandler]:
     """Handlers for both services, served from one log."""
+    shards = len(fake.head.next_seq)
 
-    def two_way(request: Any, reply: Any) -> Any:  # noqa: ANN401 - messages of either service
+    def two_way(request: Any, reply: Any, path: str) -> Any:  # noqa: ANN401 - messages of either service
         async def handle(frames: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - gRPC's
             opening = await anext(frames)
             async with _ending(context):
+                refuse_open(opening.frame.open, path=path, shards=shards, durable=True)
                 session = Session(fake, opening.frame.open, credited=True)
                 reader = asyncio.create_task(session.receive(frames), name="fake-sync-read")
                 try:
@@ -48,6 +52,7 @@ def handlers(fake: Server) -> list[grpc.GenericRpcHandler]:
     def one_way(request: Any, reply: Any) -> Any:  # noqa: ANN401 - messages of either service
         async def handle(asked: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - gRPC's
             async with _ending(context):
+                refuse_open(asked.open, path="open.", shards=shards, durable=False)
                 async for frame in fake.serve(Session(fake, asked.open, credited=False)):
                     yield reply(frame=frame)
 
@@ -61,7 +66,7 @@ def handlers(fake: Server) -> list[grpc.GenericRpcHandler]:
         grpc.method_handlers_generic_handler(
             "stateset.sync.v1.SyncService",
             {
-                "Subscribe": two_way(sync.SubscribeRequest, sync.SubscribeResponse),
+                "Subscribe": two_way(sync.SubscribeRequest, sync.SubscribeResponse, "frame.open."),
                 "StreamEvents": one_way(sync.StreamEventsRequest, sync.StreamEventsResponse),
                 **_calls(UnaryRpcs(fake)),
             },
@@ -69,7 +74,9 @@ def handlers(fake: Server) -> list[grpc.GenericRpcHandler]:
         grpc.method_handlers_generic_handler(
             "stateset.order.v1.OrderService",
             {
-                "SubscribeOrderEvents": two_way(order.SubscribeOrderEventsRequest, order.SubscribeOrderEventsResponse),
+                "SubscribeOrderEvents": two_way(
+                    order.SubscribeOrderEventsRequest, order.SubscribeOrderEventsResponse, "open."
+                ),
                 "StreamOrderEvents": one_way(order.StreamOrderEventsRequest, order.StreamOrderEventsResponse),
             },
         ),
@@ -84,6 +91,7 @@ def _calls(rpcs: UnaryRpcs) -> dict[str, Any]:
 
         async def handle(asked: Any, context: Any) -> Any:  # noqa: ANN401 - messages of any RPC
             async with _ending(context):
+                refuse_request(asked)
                 replied = answer(asked)
                 return await replied if isawaitable(replied) else replied
 

@@ -3,8 +3,11 @@
 from collections import defaultdict
 from typing import Protocol
 
+import grpc
 from stateset.sync.v1 import sync_service_pb2 as sync
 
+from stateset_client.testing.checks import refused
+from stateset_client.testing.refusal import Refusal
 from stateset_client.testing.settling import Book, Place
 
 
@@ -12,6 +15,7 @@ class Parking(Protocol):
     """What is kept of each subscription, and what may be done with its parked events."""
 
     books: defaultdict[str, Book]
+    epochs: dict[str, int]
 
     def replay_parked(self, name: str, order_id: str | None, place: Place | None) -> int:
         """Has parked events sent again: one, those of an order, or all; how many."""
@@ -28,6 +32,9 @@ class ParkingRpcs:
 
     def ListParked(self, request: sync.ListParkedRequest) -> sync.ListParkedResponse:  # noqa: N802 - named as in the contract
         """See the contract."""
+        self._refuse_unknown(request.subscription)
+        if request.page_token:
+            raise refused("page_token", "not a token of this list")
         parked = sorted(self._parking.books[request.subscription].parked.items())
         return sync.ListParkedResponse(
             parked=[
@@ -44,11 +51,17 @@ class ParkingRpcs:
 
     def ReplayParked(self, request: sync.ReplayParkedRequest) -> sync.ReplayParkedResponse:  # noqa: N802 - as above
         """See the contract."""
+        self._refuse_unknown(request.subscription)
         return sync.ReplayParkedResponse(events=self._parking.replay_parked(request.subscription, *_which(request)))
 
     def DiscardParked(self, request: sync.DiscardParkedRequest) -> sync.DiscardParkedResponse:  # noqa: N802 - as above
         """See the contract."""
+        self._refuse_unknown(request.subscription)
         return sync.DiscardParkedResponse(events=self._parking.discard_parked(request.subscription, *_which(request)))
+
+    def _refuse_unknown(self, name: str) -> None:
+        if name not in self._parking.epochs:
+            raise Refusal(grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND", f"there is no subscription {name!r}")
 
 
 def _which(request: sync.ReplayParkedRequest | sync.DiscardParkedRequest) -> tuple[str | None, Place | None]:

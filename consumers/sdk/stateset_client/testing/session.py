@@ -2,18 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2, status_pb2
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_frame_pb2 import EventBatch, Events, Redelivery, ServerFrame, SnapshotOrders
 from stateset.stream.v1 import stream_pb2 as stream
 
+from stateset_client.testing.checks import check_done, check_filter, check_log, refuse_frame, refused
 from stateset_client.testing.digests import digest_of
+from stateset_client.testing.refusal import Refusal
 from stateset_client.testing.settling import Book, Settling
 
 _FRAME_EVENTS_MAX: Final = 500
@@ -31,13 +30,21 @@ class Log(Protocol):
         """Behind the last event of every shard."""
 
     def start_of(self, spec: stream.Open) -> Position:
-        """Where the stream starts; raises `Refusal` when it cannot."""
+        """Where the stream starts, under its filter; 0 for a shard that it does not read.
 
-    def open_epoch(self, spec: stream.Open) -> int:
-        """The number of a new opening of the subscription."""
+        Raises:
+            Refusal: It cannot start there.
+        """
 
-    def position(self, next_seq: list[int]) -> Position:
-        """A position of the log."""
+    def open_epoch(self, spec: stream.Open, start: Position) -> int:
+        """The number of a new opening of the subscription; 0 without one.
+
+        Raises:
+            Refusal: It was made with another filter.
+        """
+
+    def floor(self, spec: stream.Open) -> Position | None:
+        """Below what everything is done; none without a subscription."""
 
     def batch(self, shard: int, first_seq: int, spec: stream.Open, events_max: int) -> EventBatch | None:
         """The next run of a shard under the stream's filter; none at its end."""
@@ -64,36 +71,44 @@ class Session:
         self._spec = spec
         self._start = fake.start_of(spec)
         self.next_seq = list(self._start.next_seq)
-        self._delivery_epoch = fake.open_epoch(spec)
+        self._delivery_epoch = fake.open_epoch(spec, self._start)
         self._credited = credited
         self._credit = [spec.credit.events, spec.credit.bytes]
         self._settling = Settling(fake.book(spec), spec.unacked_events_max)
         self._results: list[stream.AckResult] = []
         self._refusal: Refusal | None = None
         self._left = False
+        self._in_snapshot = spec.start.HasField("snapshot")
         fake.opens.append(spec)
 
     def is_of(self, name: str) -> bool:
         """Whether it is a stream of the subscription."""
         return bool(name) and self._spec.subscription == name
 
-    def leave(self, refusal: "Refusal | None") -> None:
+    def leave(self, refusal: Refusal | None) -> None:
         """Ends the stream: with the refusal, or with GoAway and OK."""
         self._left = True
         self._refusal = refusal
         self.changed.set()
 
     async def receive(self, frames: AsyncIterator[Any]) -> None:
-        """Takes in what the subscriber sends."""
-        async for wrapped in frames:
-            frame: stream.ClientFrame = wrapped.frame
-            if frame.HasField("credit"):
-                self._credit = [self._credit[0] + frame.credit.events, self._credit[1] + frame.credit.bytes]
-            elif frame.HasField("ack"):
-                self._results.append(self._acked(frame.ack))
-            elif frame.HasField("close"):
-                return
-            self.changed.set()
+        """Takes in what the subscriber sends, up to what cannot be."""
+        try:
+            async for wrapped in frames:
+                if not self._take(wrapped.frame):
+                    return
+                self.changed.set()
+        except Refusal as refusal:
+            self.leave(refusal)
+
+    def _take(self, frame: stream.ClientFrame) -> bool:
+        """Whether more may come."""
+        refuse_frame(frame)
+        if frame.HasField("credit"):
+            self._credit = [self._credit[0] + frame.credit.events, self._credit[1] + frame.credit.bytes]
+        elif frame.HasField("ack"):
+            self._results.append(self._acked(frame.ack))
+        return not frame.HasField("close")
 
     def replay(self, name: str) -> None:
         """Events in the parking place of the subscription are to be sent again."""
@@ -102,8 +117,17 @@ class Session:
             self.changed.set()
 
     def _acked(self, ack: stream.Ack) -> stream.AckResult:
+        if not self._spec.subscription:
+            raise refused("frame.ack", "the stream has no subscription to keep a floor for")
+        if self._in_snapshot:
+            raise refused("frame.ack", "the snapshot has not been sent to its end: nothing below can be done")
+        if ack.items and not self._spec.unacked_events_max:
+            raise refused("frame.ack.items", "the stream was opened without unacked_events_max")
         if ack.items:
             return self._fake.settle(self._spec, self._delivery_epoch, ack, self._settling)
+        check_log(ack.through, self._start)
+        check_filter(ack.through, self._start.filter_hash)
+        check_done(ack.through, self.next_seq, "frame.ack.through")
         if not self._settling.finish_through(ack.through.next_seq):
             return stream.AckResult(ack_id=ack.ack_id, status=stream.ACK_STATUS_OUT_OF_ORDER)
         return self._fake.commit(self._spec.subscription, self._delivery_epoch, ack)
@@ -116,13 +140,13 @@ class Session:
             position=self._start,
             delivery_epoch=self._delivery_epoch,
             heartbeat_interval=interval,
-            shards=self._spec.shards or range(len(self.next_seq)),
+            shards=self._shards,
         )
         if self._spec.unacked_events_max and self._delivery_epoch > 1:
-            opened.redelivered_below.CopyFrom(self._fake.head)
+            opened.redelivered_below.CopyFrom(self._read_of(self._fake.head.next_seq))
         yield ServerFrame(opened=opened)
         self._settling.replay()
-        if self._spec.start.HasField("snapshot"):
+        if self._in_snapshot:
             async for frame in self._snapshot():
                 yield frame
         while not self._left:
@@ -136,7 +160,7 @@ class Session:
             except TimeoutError:
                 if not self._fake.mute:
                     yield ServerFrame(heartbeat=stream.Heartbeat())
-        position = self._fake.position(self.next_seq)
+        position = self._read_of(self.next_seq)
         if self._refusal is not None:
             yield ServerFrame(closed=stream.Closed(status=self._refusal.status(), position=position))
             raise self._refusal
@@ -155,11 +179,12 @@ class Session:
                 await self.changed.wait()
                 continue
             count = self._eventsnow(self._spec.batch_events_max or _FRAME_EVENTS_MAX)
-            part = SnapshotOrders(at=found.at, orders=found.orders[:count])
+            part = SnapshotOrders(at=self._read_of(found.at.next_seq), orders=found.orders[:count])
             self._spend(len(part.orders), part.ByteSize())
             spec.start.snapshot.after_order_id = part.orders[-1].order_id
             yield ServerFrame(snapshot_orders=part)
         if not self._left:
+            self._in_snapshot = False
             yield ServerFrame(snapshot_end=stream.SnapshotEnd(at=self._start))
 
     def _due(self) -> list[ServerFrame]:
@@ -170,8 +195,8 @@ class Session:
             frames.append(ServerFrame(events=Events(batches=batches)))
         frames += [ServerFrame(ack_result=result) for result in self._results]
         self._results.clear()
-        frames.append(ServerFrame(progress=stream.Progress(at=self._fake.position(self.next_seq), as_of=now())))
-        lag = self._lag()
+        frames.append(ServerFrame(progress=stream.Progress(at=self._read_of(self.next_seq), as_of=now())))
+        lag = self.lag
         frames.append(ServerFrame(lag=lag))
         if self._spec.HasField("digest_interval") and not lag.events:
             frames.append(ServerFrame(digest=self._digest()))
@@ -181,7 +206,7 @@ class Session:
         """What the reader should hold now; a double does not wait for the interval."""
         held = self._fake.orders(stream.Open(shards=self._spec.shards, filter=self._spec.filter))
         count, total = digest_of(held.orders)
-        return stream.Digest(at=self._fake.position(self.next_seq), count=count, hash=total)
+        return stream.Digest(at=self._read_of(self.next_seq), count=count, hash=total)
 
     def _redelivery(self) -> Redelivery | None:
         """What comes again, as far as credit goes."""
@@ -192,18 +217,37 @@ class Session:
             self._spend(len(redelivery.deliveries), redelivery.ByteSize())
         return redelivery
 
-    def _lag(self) -> stream.Lag:
-        shards = self._spec.shards or range(len(self.next_seq))
-        events = sum(self._fake.head.next_seq[shard] - self.next_seq[shard] for shard in shards)
-        bound = stream.LAG_BOUND_CREDIT if events else stream.LAG_BOUND_NONE
-        parked, unacked = len(self._fake.book(self._spec).parked), self._settling.unfinished
-        return stream.Lag(events=events, bound_by=bound, parked=parked, unacked=unacked)
+    @property
+    def lag(self) -> stream.Lag:
+        """How far behind the stream is, and why."""
+        shards = self._shards
+        behind = sum(self._fake.head.next_seq[shard] - self.next_seq[shard] for shard in shards)
+        starved = self._credited and min(self._credit) <= 0
+        bound = stream.LAG_BOUND_CREDIT if starved else stream.LAG_BOUND_DELIVERY
+        floor, unacked = self._fake.floor(self._spec), self._settling.unfinished
+        if floor is not None and not self._spec.unacked_events_max:
+            unacked = sum(max(0, self.next_seq[shard] - floor.next_seq[shard]) for shard in shards)
+        return stream.Lag(
+            events=behind,
+            bound_by=bound if behind else stream.LAG_BOUND_NONE,
+            parked=len(self._fake.book(self._spec).parked),
+            unacked=unacked,
+        )
+
+    @property
+    def _shards(self) -> Sequence[int]:
+        return self._spec.shards or range(len(self.next_seq))
+
+    def _read_of(self, next_seq: Iterable[int]) -> Position:
+        """A place of the log, as a stream of these shards and this filter says it."""
+        read = [seq if shard in self._shards else 0 for shard, seq in enumerate(next_seq)]
+        return Position(log_epoch=self._start.log_epoch, next_seq=read, filter_hash=self._start.filter_hash)
 
     def _batches(self) -> list[EventBatch]:
         """A frame's batches, as far as credit goes."""
         batches = []
         events_max = self._spec.batch_events_max or _FRAME_EVENTS_MAX
-        for shard in self._spec.shards or range(len(self.next_seq)):
+        for shard in self._shards:
             if self._settling.full or (self._credited and min(self._credit) <= 0):
                 break
             batch = self._fake.batch(shard, self.next_seq[shard], self._spec, self._eventsnow(events_max))
@@ -226,25 +270,6 @@ class Session:
 
     def _eventsnow(self, events_max: int) -> int:
         return min(events_max, self._credit[0]) if self._credited else events_max
-
-
-class Refusal(Exception):  # noqa: N818 - a status to end a stream with
-    """A status that a stream ends with."""
-
-    def __init__(self, code: grpc.StatusCode, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.reason = reason
-
-    def details(self) -> bytes:
-        """The rich status of the wire."""
-        return self.status().SerializeToString()
-
-    def status(self) -> status_pb2.Status:
-        """The rich status."""
-        detail = AnyMessage()
-        detail.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain="sync.stateset.dev"))
-        return status_pb2.Status(code=self.code.value[0], message=str(self), details=[detail])
 
 
 def now() -> Timestamp:

@@ -1,7 +1,6 @@
 """The RPCs of a fake Sync Server beside its streams: reads, places, and the management of subscriptions."""
 
-import binascii
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
@@ -13,26 +12,45 @@ from stateset.order.v1.order_pb2 import ORDER_VIEW_BASIC, ORDER_VIEW_UNSPECIFIED
 from stateset.stream.v1 import stream_pb2 as stream
 from stateset.sync.v1 import sync_service_pb2 as sync
 
+from stateset_client.testing.checks import check_done, check_filter, check_log, check_start, refuse_request, spoken_of
 from stateset_client.testing.digests import digest_of
+from stateset_client.testing.filters import ORDER_FIELDS, parse
+from stateset_client.testing.pages import page_after, page_size, page_token
 from stateset_client.testing.parking import Parking, ParkingRpcs
-from stateset_client.testing.session import Log, Refusal, now
+from stateset_client.testing.refusal import Refusal
+from stateset_client.testing.session import Log, now
 from stateset_client.testing.settling import Book
 
-_PAGE: Final = 50
-_PAGE_MAX: Final = 500
 _COMMIT_SECONDS: Final = 10
-_EVERYTHING: Final = 1 << 30
+_BOUNDS: Final = (  # one stream's speaks for all: that of the one that least will happen to by itself
+    stream.LAG_BOUND_NONE,
+    stream.LAG_BOUND_DELIVERY,
+    stream.LAG_BOUND_CREDIT,
+)
 
 
 class Subscribed(Log, Parking, Protocol):
     """A log with durable subscriptions."""
 
     floors: dict[str, Position]
-    epochs: dict[str, int]
     filters: dict[str, str]
+
+    @property
+    def earliest(self) -> Position:
+        """At the first event of every shard that is kept."""
+
+    def make(self, name: str, text: str, start: Position) -> None:
+        """There is the subscription from now on; one that is there stays as it is.
+
+        Raises:
+            Refusal: It was made with another filter.
+        """
 
     def streams(self, name: str) -> int:
         """How many streams of the subscription are open."""
+
+    def lags(self, name: str) -> list[stream.Lag]:
+        """That of each stream of the subscription that is open."""
 
     def fence(self, name: str) -> None:
         """Ends them, as superseded."""
@@ -57,11 +75,13 @@ class UnaryRpcs(ParkingRpcs):
     def ListOrders(self, request: sync.ListOrdersRequest) -> sync.ListOrdersResponse:  # noqa: N802 - as above
         """See the contract."""
         freshness = self._reached(request)
-        size = _size(request.page_size)
-        found = [order for order in self._orders(request.filter) if order.order_id > request.page_token]
+        size = page_size(request.page_size)
         basic = request.view in (ORDER_VIEW_UNSPECIFIED, ORDER_VIEW_BASIC)
+        listed = f"{parse(request.filter, ORDER_FIELDS).hash.hex()} {basic}"
+        after = page_after(request.page_token, listed)
+        found = [order for order in self._orders(request.filter) if order.order_id > after]
         page = [_viewed(order, basic=basic) for order in found[:size]]
-        token = page[-1].order_id if len(found) > size else ""
+        token = page_token(page[-1].order_id, listed) if len(found) > size else ""
         return sync.ListOrdersResponse(orders=page, next_page_token=token, freshness=freshness)
 
     def GetDigest(self, request: sync.GetDigestRequest) -> sync.GetDigestResponse:  # noqa: N802 - as above
@@ -78,27 +98,23 @@ class UnaryRpcs(ParkingRpcs):
             case "token":
                 position = _position_of(request.token)
             case "time":
-                position = self._at(request.time)
-            case "kafka":
-                raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NO_BUS", "this server does not read Kafka")
+                position = self._fake.start_of(stream.Open(start=stream.Start(time=request.time)))
             case _:
-                raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "at: must be set")
-        self._start(stream.Start(position=self._filled(position, self._fake.head)))
-        times = [self._time_of(shard, seq) for shard, seq in enumerate(position.next_seq) if seq]
+                raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NO_BUS", "this server does not read Kafka")
+        shards = spoken_of(position)
+        check_log(position, self._fake.head)
+        if not shards:
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "POSITION_MALFORMED", "it says nothing about any shard")
+        check_start(position, self._fake.earliest, self._fake.head, shards)
+        times = [self._time_of(shard, position.next_seq[shard]) for shard in shards]
         time = min(times, key=lambda each: (each.seconds, each.nanos))
         return sync.ResolvePositionResponse(position=position, token=_token_of(position), time=time)
 
     def CreateSubscription(self, request: sync.CreateSubscriptionRequest) -> sync.CreateSubscriptionResponse:  # noqa: N802 - as above
         """See the contract."""
-        fake, name = self._fake, request.name
-        if name in fake.epochs and fake.filters.get(name, "") != request.filter:
-            raise Refusal(
-                grpc.StatusCode.FAILED_PRECONDITION, "SUBSCRIPTION_FILTER_CHANGED", "made with another filter"
-            )
-        if name not in fake.epochs:
-            fake.floors[name] = self._start(request.start)
-            fake.epochs[name], fake.filters[name] = 0, request.filter
-        return sync.CreateSubscriptionResponse(subscription=self._found(name))
+        start = self._fake.start_of(stream.Open(start=request.start, filter=request.filter))
+        self._fake.make(request.name, request.filter, start)
+        return sync.CreateSubscriptionResponse(subscription=self._found(request.name))
 
     def GetSubscription(self, request: sync.GetSubscriptionRequest) -> sync.GetSubscriptionResponse:  # noqa: N802 - as above
         """See the contract."""
@@ -106,9 +122,9 @@ class UnaryRpcs(ParkingRpcs):
 
     def ListSubscriptions(self, request: sync.ListSubscriptionsRequest) -> sync.ListSubscriptionsResponse:  # noqa: N802 - as above
         """See the contract."""
-        size = _size(request.page_size)
-        names = sorted(name for name in self._fake.epochs if name > request.page_token)
-        token = names[size - 1] if len(names) > size else ""
+        size, after = page_size(request.page_size), page_after(request.page_token, "")
+        names = sorted(name for name in self._fake.epochs if name > after)
+        token = page_token(names[size - 1], "") if len(names) > size else ""
         return sync.ListSubscriptionsResponse(subscriptions=map(self._found, names[:size]), next_page_token=token)
 
     def DeleteSubscription(self, request: sync.DeleteSubscriptionRequest) -> sync.DeleteSubscriptionResponse:  # noqa: N802 - as above
@@ -122,11 +138,11 @@ class UnaryRpcs(ParkingRpcs):
         """See the contract."""
         fake, name = self._fake, request.name
         floor = self._found(name).floor
-        to = stream.Start()
-        to.CopyFrom(request.to)
-        if to.HasField("position"):
-            to.position.CopyFrom(self._filled(to.position, floor))
-        fake.floors[name] = self._start(to)
+        to = fake.start_of(
+            stream.Open(start=request.to, filter=fake.filters[name], shards=spoken_of(request.to.position))
+        )
+        floors = [there or here for there, here in zip(to.next_seq, floor.next_seq, strict=True)]
+        fake.floors[name] = Position(log_epoch=to.log_epoch, next_seq=floors, filter_hash=to.filter_hash)
         fake.books[name] = Book(parked=fake.books[name].parked)
         fake.epochs[name] += 1
         fake.fence(name)
@@ -135,21 +151,32 @@ class UnaryRpcs(ParkingRpcs):
     def AckSubscription(self, request: sync.AckSubscriptionRequest) -> sync.AckSubscriptionResponse:  # noqa: N802 - as above
         """See the contract."""
         through = _position_of(request.token) if request.token else request.through
+        check_log(through, self._fake.head)
+        check_done(through, self._fake.head.next_seq, "through")
         result = self._ack(request.subscription, request.delivery_epoch, through)
         return sync.AckSubscriptionResponse(status=result.status, floor=result.floor)
 
     def GetLag(self, request: sync.GetLagRequest) -> sync.GetLagResponse:  # noqa: N802 - as above
         """See the contract."""
         found = self._found(request.name)
-        events = sum(self._fake.head.next_seq) - sum(found.floor.next_seq)
-        bound = stream.LAG_BOUND_DELIVERY if found.streams else stream.LAG_BOUND_ABSENT
-        lag = stream.Lag(events=events, bound_by=bound)
+        events = sum(self._fake.head.next_seq[shard] - found.floor.next_seq[shard] for shard in spoken_of(found.floor))
+        lags = self._fake.lags(request.name)
+        lag = stream.Lag(
+            events=events,
+            unacked=sum(each.unacked for each in lags),
+            parked=len(self._fake.books[request.name].parked),
+            bound_by=max((each.bound_by for each in lags), key=_BOUNDS.index, default=stream.LAG_BOUND_ABSENT),
+        )
         return sync.GetLagResponse(lag=lag, floor=found.floor, streams=found.streams)
 
     async def PutCheckpoints(self, requests: AsyncIterator[sync.PutCheckpointsRequest]) -> sync.PutCheckpointsResponse:  # noqa: N802 - as above
         """See the contract."""
         reply = sync.PutCheckpointsResponse()
         async for request in requests:
+            refuse_request(request)
+            check_log(request.through, self._fake.head)
+            nowhere = Position(next_seq=[0] * len(request.through.next_seq))
+            check_start(request.through, nowhere, self._fake.head, spoken_of(request.through))
             match self._ack(request.name, request.delivery_epoch, request.through).status:
                 case stream.ACK_STATUS_COMMITTED:
                     reply.committed += 1
@@ -161,36 +188,21 @@ class UnaryRpcs(ParkingRpcs):
         return reply
 
     def _ack(self, name: str, delivery_epoch: int, through: Position) -> stream.AckResult:
-        self._start(stream.Start(position=self._filled(through, self._fake.head)))
         if name not in self._fake.epochs:
             return stream.AckResult(status=stream.ACK_STATUS_FENCED)
+        check_filter(through, self._fake.floors[name].filter_hash)
         return self._fake.commit(name, delivery_epoch, stream.Ack(through=through))
 
-    def _start(self, start: stream.Start) -> Position:
-        if start.HasField("time"):
-            return self._at(start.time)
-        return self._fake.start_of(stream.Open(start=start))
-
     def _found(self, name: str) -> sync.Subscription:
+        self._refuse_unknown(name)
         fake = self._fake
-        if name not in fake.epochs:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND", f"there is no subscription {name!r}")
         return sync.Subscription(
             name=name,
-            filter=fake.filters.get(name, ""),
-            floor=fake.floors.get(name) or self._start(stream.Start()),
+            filter=fake.filters[name],
+            floor=fake.floors[name],
             delivery_epoch=fake.epochs[name],
             streams=fake.streams(name),
         )
-
-    def _filled(self, position: Position, rest: Position) -> Position:
-        """What the position says nothing about, from another one."""
-        if not any(position.next_seq):
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "POSITION_MALFORMED", "it says nothing about any shard")
-        seqs = list(position.next_seq)
-        if len(seqs) == len(rest.next_seq):
-            seqs = [mine or theirs for mine, theirs in zip(seqs, rest.next_seq, strict=True)]
-        return Position(log_epoch=position.log_epoch, next_seq=seqs)
 
     def _reached(self, request: sync.GetOrderRequest | sync.ListOrdersRequest | sync.GetDigestRequest) -> Freshness:
         head, asked = self._fake.head, request.min_position
@@ -202,18 +214,6 @@ class UnaryRpcs(ParkingRpcs):
 
     def _orders(self, text: str) -> list[Order]:
         return list(self._fake.orders(stream.Open(filter=text)).orders)
-
-    def _at(self, time: Timestamp) -> Position:
-        seqs = []
-        for shard, next_seq in enumerate(self._fake.head.next_seq):
-            batch = self._fake.batch(shard, 1, stream.Open(), _EVERYTHING)
-            later = [
-                event.seq
-                for event in (batch.events if batch else ())
-                if event.metadata.record_time.ToMicroseconds() >= time.ToMicroseconds()
-            ]
-            seqs.append(later[0] if later else next_seq)
-        return self._fake.position(seqs)
 
     def _time_of(self, shard: int, seq: int) -> Timestamp:
         batch = self._fake.batch(shard, seq, stream.Open(), 1)
@@ -228,18 +228,12 @@ def _viewed(order: Order, *, basic: bool) -> Order:
     return order
 
 
-def _size(asked: int) -> int:
-    if asked < 0:
-        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", "page_size: must not be negative")
-    return min(asked or _PAGE, _PAGE_MAX)
-
-
 def _token_of(position: Position) -> str:
     return urlsafe_b64encode(position.SerializeToString()).decode().rstrip("=")
 
 
 def _position_of(token: str) -> Position:
     try:
-        return Position.FromString(urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (binascii.Error, ValueError, DecodeError) as error:
+        return Position.FromString(b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True))
+    except (ValueError, DecodeError) as error:
         raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "POSITION_MALFORMED", "this is no token") from error
