@@ -76,8 +76,10 @@ def check_log(position: Position, head: Position) -> None:
     """Refuses a position of another log.
 
     Raises:
-        Refusal: It names another one, or has not one entry per shard.
+        Refusal: It names none or another one, or has not one entry per shard.
     """
+    if not position.log_epoch:
+        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "POSITION_MALFORMED", "an empty position")
     if position.log_epoch != head.log_epoch:
         raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, "LOG_EPOCH_CHANGED", "a position of another log")
     if len(position.next_seq) != len(head.next_seq) or min(position.next_seq) < 0:

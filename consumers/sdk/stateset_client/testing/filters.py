@@ -11,6 +11,7 @@ from stateset.order.v1.order_pb2 import OrderState
 
 _TOKEN: Final = re.compile(r"""\s*(?:("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(!=|<=|>=|[=<>:()-])|([^\s=!<>:()"']+))""")
 _SIGNS: Final = ("=", ":", "!=", "<", "<=", ">", ">=")
+_NO_VALUES: Final = (*_SIGNS, "(", ")", "AND", "OR", "NOT", "-")
 _TERMS_MAX: Final = 100
 _DEPTH_MAX: Final = 20
 
@@ -123,6 +124,8 @@ class _Parser:
         if sign not in _SIGNS:
             raise FilterError(f"expected one of {' '.join(_SIGNS)} after {field}, got {sign!r}")
         value = self._take()
+        if value in _NO_VALUES:
+            raise FilterError(f"expected a value after {field} {sign}, got {value}: in quotes, if it is one")
         value = re.sub(r"\\(.)", r"\1", value[1:-1]) if value[0] in "\"'" else value
         values = self._fields[field]
         if values and value not in values and (sign, value) != (":", "*"):

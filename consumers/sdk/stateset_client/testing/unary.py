@@ -12,7 +12,7 @@ from stateset.order.v1.order_pb2 import ORDER_VIEW_BASIC, ORDER_VIEW_UNSPECIFIED
 from stateset.stream.v1 import stream_pb2 as stream
 from stateset.sync.v1 import sync_service_pb2 as sync
 
-from stateset_client.testing.checks import check_done, check_filter, check_log, check_start, refuse_request, spoken_of
+from stateset_client.testing.checks import check_filter, check_log, check_start, refuse_request, spoken_of
 from stateset_client.testing.digests import digest_of
 from stateset_client.testing.filters import ORDER_FIELDS, parse
 from stateset_client.testing.pages import page_after, page_size, page_token
@@ -151,8 +151,7 @@ class UnaryRpcs(ParkingRpcs):
     def AckSubscription(self, request: sync.AckSubscriptionRequest) -> sync.AckSubscriptionResponse:  # noqa: N802 - as above
         """See the contract."""
         through = _position_of(request.token) if request.token else request.through
-        check_log(through, self._fake.head)
-        check_done(through, self._fake.head.next_seq, "through")
+        self._check_done(through)
         result = self._ack(request.subscription, request.delivery_epoch, through)
         return sync.AckSubscriptionResponse(status=result.status, floor=result.floor)
 
@@ -174,9 +173,7 @@ class UnaryRpcs(ParkingRpcs):
         reply = sync.PutCheckpointsResponse()
         async for request in requests:
             refuse_request(request)
-            check_log(request.through, self._fake.head)
-            nowhere = Position(next_seq=[0] * len(request.through.next_seq))
-            check_start(request.through, nowhere, self._fake.head, spoken_of(request.through))
+            self._check_done(request.through)
             match self._ack(request.name, request.delivery_epoch, request.through).status:
                 case stream.ACK_STATUS_COMMITTED:
                     reply.committed += 1
@@ -186,6 +183,12 @@ class UnaryRpcs(ParkingRpcs):
                     reply.fenced += 1
                     reply.fenced_names.append(request.name)
         return reply
+
+    def _check_done(self, through: Position) -> None:
+        """What a stream was sent is not known here: the head is the bound."""
+        check_log(through, self._fake.head)
+        nowhere = Position(next_seq=[0] * len(through.next_seq))
+        check_start(through, nowhere, self._fake.head, spoken_of(through))
 
     def _ack(self, name: str, delivery_epoch: int, through: Position) -> stream.AckResult:
         if name not in self._fake.epochs:
