@@ -1,6 +1,6 @@
 """What becomes of a group of commands: pure decisions over one view of the database."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from prometheus_client import Counter
@@ -199,13 +199,27 @@ def _orders_of(granted: _Granted) -> list[Order]:
 
 
 def _replay(submission: Submission, stored: StoredReply, codec: Codec) -> Reply | OrderError:
-    """The first answer again, if the request is the same again."""
+    """The first answer again, if the request is the same again. What is BEGUN was no command: its method differs."""
+    refused = refusal_of_repeat(
+        submission.request_id, submission.method, submission.content, stored, codec.differing_fields
+    )
+    return refused or Reply(stored.reply, refused=stored.outcome is Outcome.REFUSED, replayed=True)
+
+
+def refusal_of_repeat(
+    request_id: str,
+    method: str,
+    content: bytes,
+    stored: StoredReply,
+    differing_fields: Callable[[str, bytes, bytes], list[str]],
+) -> OrderError | None:
+    """Why a request cannot have what is stored under its id; None if it is the same again."""
     if stored.outcome is Outcome.NOT_EXECUTED:
-        return RequestFencedError(submission.request_id)
-    if submission.method != stored.method:
-        return RequestIdReusedError(submission.request_id, ["method"])
-    if stored.content and submission.content != stored.content:
-        differing = codec.differing_fields(submission.method, stored.content, submission.content)
+        return RequestFencedError(request_id)
+    if method != stored.method:
+        return RequestIdReusedError(request_id, ["method"])
+    if stored.content and content != stored.content:
+        differing = differing_fields(method, stored.content, content)
         if differing:
-            return RequestIdReusedError(submission.request_id, differing)
-    return Reply(stored.reply, refused=stored.outcome is Outcome.REFUSED, replayed=True)
+            return RequestIdReusedError(request_id, differing)
+    return None
