@@ -11,7 +11,7 @@ from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.status import InvalidRequestError
 from order.adapters.checks import Checks
 from order.adapters.requests_goods import GOODS_COMMANDS
-from order.adapters.requests_order import ORDER_COMMANDS
+from order.adapters.requests_order import ORDER_COMMANDS, hash_of
 from order.application.ports import RequestKey, Submission
 from order.domain.commands import AmendOrder, Command, PlaceOrder
 
@@ -83,7 +83,7 @@ def content_of(request: Any, personal: bytes = b"") -> bytes:  # noqa: ANN401 - 
         hashed = type(request)()
         hashed.CopyFrom(request)
         hashed.personal.Clear()
-        hashed.personal.recipient_name = blake2b(personal, digest_size=8).hexdigest()
+        hashed.personal.recipient_name = hash_of(personal)
         request = hashed
     encoded: bytes = request.SerializeToString(deterministic=True)
     return encoded

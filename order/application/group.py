@@ -30,7 +30,7 @@ from order.domain.errors import (
     RequestFencedError,
     RequestIdReusedError,
 )
-from order.domain.lifecycle import decide, evolve, record_content, records_after, records_needed
+from order.domain.lifecycle import decide, evolve, is_said_again, records_after, records_needed
 from order.domain.order import Order
 from order.domain.policy import Policy
 
@@ -137,7 +137,7 @@ class Group:
         if isinstance(command, RecordingCommand):
             known = view.records.get((command.order_id, command.record_kind, command.record_id))
             if known is not None:
-                if known.content != record_content(command):
+                if not is_said_again(known, command):
                     raise RecordConflictError(command.record_kind, command.record_id)
                 return self._moved(submission, order, [], view)  # by another request id: no event
         if order is None and not isinstance(command, PlaceOrder):

@@ -22,7 +22,7 @@ from order.domain.legality import refusal
 from order.domain.lines import Effect, Given
 from order.domain.order import Order
 from order.domain.policy import LateFills, Policy
-from order.domain.records import Record, RecordKey
+from order.domain.records import Record, RecordKey, own_record
 from order.domain.state import with_state
 
 DEFAULT_POLICY: Final = Policy()
@@ -45,8 +45,16 @@ def records_needed(command: Command) -> list[RecordKey]:
 
 
 def record_content(command: RecordingCommand) -> str:
-    """A hash of what a repeat of the same id must say again."""
-    return blake2b(repr(command).encode(), digest_size=16).hexdigest()
+    """What a repeat of the same id must say again, as its record has it."""
+    content = blake2b(repr(command).encode(), digest_size=16).hexdigest()
+    personal = command.personal_hash if isinstance(command, PlaceOrder) else ""
+    return f"{content}.{personal}" if personal else content
+
+
+def is_said_again(known: Record, command: RecordingCommand) -> bool:
+    """Whether the command says what the id's record has; of personal data, as long as that has something of it."""
+    content = record_content(command)
+    return known.content in (content, Record(content).erased.content)
 
 
 def decide(
@@ -91,11 +99,14 @@ def evolve(order: Order | None, change: Change, *, occur_time_us: int, record_ti
 def records_after(
     command: Command, changes: Sequence[Change], records: Mapping[RecordKey, Record]
 ) -> dict[RecordKey, Record]:
-    """The records that are new or stand for something else once the changes are made."""
+    """The records that are new, or have or stand for something else once the changes are made."""
     after: dict[RecordKey, Record] = {}
     if isinstance(command, RecordingCommand):
         after[command.order_id, command.record_kind, command.record_id] = Record(record_content(command))
     for change in changes:
+        if isinstance(change, OrderPersonalDataErased):
+            own = own_record(command.order_id)
+            after[own] = records[own].erased
         if isinstance(change, HistoricChange):
             key = (command.order_id, change.history.kind, change.history.record_id)
             after[key] = Record((after.get(key) or records[key]).content, change.history)

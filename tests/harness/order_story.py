@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from order.domain.changes import Change
 from order.domain.commands import Command, RecordingCommand
 from order.domain.errors import RecordConflictError
-from order.domain.lifecycle import decide, evolve, record_content, records_after
+from order.domain.lifecycle import decide, evolve, is_said_again, records_after
 from order.domain.order import Order
 from order.domain.policy import LateFills, Policy
 from order.domain.records import Record, RecordKey
@@ -42,7 +42,7 @@ class Story:
         if not isinstance(command, RecordingCommand):
             return False
         known = self.records.get((command.order_id, command.record_kind, command.record_id))
-        if known is not None and known.content != record_content(command):
+        if known is not None and not is_said_again(known, command):
             raise RecordConflictError(command.record_kind, command.record_id)
         return known is not None
 

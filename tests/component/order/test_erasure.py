@@ -8,7 +8,7 @@ import grpc.aio
 import pytest
 from stateset.common.v1 import personal_pb2
 from stateset.order.v1 import order_event_pb2, order_pb2, order_service_pb2
-from stateset_client import OrderClient, OrderNotFoundError
+from stateset_client import IdConflictError, OrderClient, OrderNotFoundError
 
 from order.adapters.sql_log import SqlLog
 from tests.harness.order_service import OrderService, order_service, refused
@@ -100,6 +100,21 @@ async def test_what_is_erased_already_is_not_erased_again_until_there_is_somethi
     assert (order.personal, order.HasField("personal_erase_time")) == (anew, False)
     assert len((await client.erase_order_personal_data(erasing("o-1"))).events) == 1
     assert not (await read(client, "o-1")).HasField("personal")
+
+
+async def test_an_order_id_with_other_personal_data_is_refused_until_an_erasure(client: OrderClient) -> None:
+    nobody = place_request(1, order_id="o-3")
+    nobody.personal.SetInParent()
+    for request in (placing("o-1"), placing("o-1"), placing("o-2"), nobody, place_request(1, order_id="o-3")):
+        assert (await client.place_order(request)).order.version == 1
+    for order_id in ("o-1", "o-2"):
+        with pytest.raises(IdConflictError):
+            await client.place_order(placing(order_id, email="bob@example.org"))
+    await client.erase_order_personal_data(erasing("o-1"))
+    await client.erase_customer_personal_data(erasing_customer("erase-c-1"))
+    for order_id in ("o-1", "o-2"):
+        assert not (await client.place_order(placing(order_id, email="bob@example.org"))).events
+        assert not (await read(client, order_id)).HasField("personal")
 
 
 async def test_an_erasure_that_is_only_validated_changes_nothing(client: OrderClient) -> None:
