@@ -34,6 +34,7 @@ _LINE_GROWTH_BYTES: Final = 250  # what the counters of a line can come to take,
 _LINES: Final = f"must be 1 to {LINES_MAX} lines"
 _TOO_LARGE: Final = f"the order could come to take more than {ORDER_BYTES_MAX} bytes"
 _AMENDABLE: Final = ("lines", "expire_time", "personal")
+_NOBODY: Final = "must have a field: EraseOrderPersonalData takes all of them away"
 _PAYMENT_KINDS: Final = {order_pb2.PaymentKind.Value(f"PAYMENT_KIND_{kind}"): kind for kind in PaymentKind}
 
 
@@ -104,9 +105,11 @@ def _amend(request: order_service_pb2.AmendOrderRequest, order_id: str, checks: 
     checks.require(len(request.lines) <= LINES_MAX, "lines", f"must be at most {LINES_MAX} lines")
     checks.unique("lines", [line.line_id for line in request.lines])
     named = [path for path in ("lines", "expire_time") if path in paths]
+    personal = checks.personal_paths("personal", request.personal)
+    checks.require(bool(personal) or not _is_set(request, "personal"), "personal", _NOBODY)
     return AmendOrder(
         order_id=order_id,
-        paths=(*named, *checks.personal_paths("personal", request.personal)),
+        paths=(*named, *personal),
         lines=tuple(_line_amendment(line, item) for line, item in checks.each("lines", request.lines)),
         expire_time_us=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
