@@ -26,11 +26,10 @@ from order.domain.errors import (
     EtagMismatchError,
     OrderError,
     OrderNotFoundError,
-    RecordConflictError,
     RequestFencedError,
     RequestIdReusedError,
 )
-from order.domain.lifecycle import decide, evolve, is_said_again, records_after, records_needed
+from order.domain.lifecycle import check_repeat, decide, evolve, records_after, records_needed
 from order.domain.order import Order
 from order.domain.policy import Policy
 
@@ -137,8 +136,8 @@ class Group:
         if isinstance(command, RecordingCommand):
             known = view.records.get((command.order_id, command.record_kind, command.record_id))
             if known is not None:
-                if not is_said_again(known, command):
-                    raise RecordConflictError(command.record_kind, command.record_id)
+                assert order is not None  # noqa: S101 - what has a record is there
+                check_repeat(order, command, known)
                 return self._moved(submission, order, [], view)  # by another request id: no event
         if order is None and not isinstance(command, PlaceOrder):
             raise OrderNotFoundError(command.order_id)

@@ -9,6 +9,7 @@ from order.domain.changes import Change, HistoricChange, OrderPersonalDataErased
 from order.domain.commands import (
     BustFill,
     Command,
+    HoldOrder,
     PlaceOrder,
     RecordDelivery,
     RecordFill,
@@ -17,7 +18,7 @@ from order.domain.commands import (
     RequestReturn,
     ReturnCommand,
 )
-from order.domain.errors import OrderClosedError
+from order.domain.errors import OrderClosedError, RecordConflictError
 from order.domain.legality import refusal
 from order.domain.lines import Effect, Given
 from order.domain.order import Order
@@ -51,10 +52,18 @@ def record_content(command: RecordingCommand) -> str:
     return f"{content}.{personal}" if personal else content
 
 
-def is_said_again(known: Record, command: RecordingCommand) -> bool:
-    """Whether the command says what the id's record has; of personal data, as long as that has something of it."""
+def check_repeat(order: Order, command: RecordingCommand, known: Record) -> None:
+    """Lets a command pass whose id was used before, if it says the same again: it changes nothing.
+
+    Raises:
+        RecordConflictError: It says something else. Personal data counts as long as the record has something of it.
+        HoldReleasedError: Its hold is not in force any more, and the caller would take it to be.
+    """
     content = record_content(command)
-    return known.content in (content, Record(content).erased.content)
+    if known.content not in (content, Record(content).erased.content):
+        raise RecordConflictError(command.record_kind, command.record_id)
+    if isinstance(command, HoldOrder):
+        shipping.check_in_force(order, command)
 
 
 def decide(

@@ -23,6 +23,7 @@ from stateset_client import (
     OrderNotFoundError,
     RecordNotFoundError,
     ReturnStateConflictError,
+    StateConflictError,
 )
 
 from tests.harness.order_service import OrderService, order_service
@@ -206,6 +207,9 @@ async def test_a_held_order_says_so_until_it_is_released(client: OrderClient) ->
     for _ in range(2):
         released = await client.release_order_hold(orders.ReleaseOrderHoldRequest(order_id="o-1", hold_id="h-1"))
         assert list(released.order.holds) == []
+    with pytest.raises(StateConflictError, match="an id of its own") as again:
+        await client.hold_order(orders.HoldOrderRequest(order_id="o-1", hold=hold))
+    assert again.value.metadata["hold_id"] == "h-1"
     await client.record_fill(fill(1))
 
 

@@ -27,7 +27,7 @@ from order.domain.policy import Acceptance, Policy
 from order.domain.records import own_record
 from order.main import MIGRATIONS
 from tests.contract.order.conftest import SHARDS, writing
-from tests.harness.order_commands import ERASE, deliver, ship
+from tests.harness.order_commands import ERASE, deliver, hold, release, ship
 from tests.harness.orders import place, submission
 
 NAMES = ("ada", "bob")
@@ -202,6 +202,16 @@ async def test_a_shipment_counts_once_and_a_delivery_needs_it(log: Log, writer: 
     assert (await writer.submit(submission(deliver(1, shipment_id="s-2")))).refused
     assert not (await writer.submit(submission(deliver(1)))).refused
     assert len(await all_events(log)) == 5
+
+
+async def test_a_hold_that_was_released_is_not_put_on_again(log: Log, writer: Writer) -> None:
+    for command in (place(3), hold(), hold(), release(), release()):
+        assert not (await writer.submit(submission(command))).refused
+    again = submission(hold(), request_id="request-a")
+    assert (await writer.submit(again)).refused
+    assert (await writer.submit(again)).replayed
+    assert not (await writer.submit(submission(hold("h-2")))).refused
+    assert len(await all_events(log)) == 4
 
 
 async def test_validate_only_answers_and_changes_nothing(log: Log, orders: Orders, writer: Writer) -> None:
