@@ -94,7 +94,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         streams = EventStreams(log, heads, clock, draining)
         await stack.enter_async_context(streams.running())
         records = RecordReads(SqlRecords(database), queries)
-        ingest, erasures = OrderIngest(writer), Erasures(commands, queries, log)
+        ingest, erasures = OrderIngest(writer), Erasures(commands, queries, log, clock)
         reads, results = OrderReads(queries), CommandResults(log, clock)
         replays = Replays(Replay(log, orders, replay_bus), log.shards)
         services = [

@@ -7,13 +7,14 @@ from stateset.order.v1 import order_service_pb2
 
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
-from order.adapters.requests import request_key
+from order.adapters.requests import ERASE_CUSTOMER, request_key
 from order.application.ports import Log, Outcome, StoredReply
 
 _STATES: Final = {
     Outcome.COMMITTED: order_service_pb2.COMMAND_STATE_COMMITTED,
     Outcome.REFUSED: order_service_pb2.COMMAND_STATE_REFUSED,
     Outcome.NOT_EXECUTED: order_service_pb2.COMMAND_STATE_NOT_EXECUTED,
+    Outcome.BEGUN: order_service_pb2.COMMAND_STATE_UNKNOWN,
 }
 
 
@@ -40,7 +41,15 @@ class CommandResults:
 def _told(stored: StoredReply) -> order_service_pb2.GetCommandResultResponse:
     told = order_service_pb2.GetCommandResultResponse(state=_STATES[stored.outcome], method=stored.method)
     if stored.outcome is Outcome.COMMITTED:
-        told.reply.MergeFromString(stored.reply)
+        told.reply.CopyFrom(_reply(stored))
     elif stored.outcome is Outcome.REFUSED:
         told.refusal.CopyFrom(status_pb2.Status.FromString(stored.reply))
     return told
+
+
+def _reply(stored: StoredReply) -> order_service_pb2.CommandReply:
+    """What all responses have in common; that to an erasure of many orders, the position alone."""
+    if stored.method != ERASE_CUSTOMER:
+        return order_service_pb2.CommandReply.FromString(stored.reply)
+    erased = order_service_pb2.EraseCustomerPersonalDataResponse.FromString(stored.reply)
+    return order_service_pb2.CommandReply(position=erased.position)

@@ -78,6 +78,7 @@ ERRORS: Final[ErrorTable] = {
         code=StatusCode.NOT_FOUND, reason="ORDER_NOT_FOUND", message=str(error), metadata={"order_id": error.order_id}
     ),
     errors.OrderStateConflictError: _conflict("ORDER_STATE_CONFLICT", "ORDER_STATE"),
+    errors.HoldReleasedError: _conflict("ORDER_STATE_CONFLICT", "ORDER_HOLDS", "hold_id"),
     errors.OrderHeldError: _conflict("ORDER_HELD", "ORDER_HOLDS"),
     errors.OrderClosedError: _conflict("ORDER_CLOSED", "ORDER_STATE"),
     errors.NotDueError: _conflict("ORDER_NOT_DUE", "ORDER_STATE"),

@@ -132,6 +132,20 @@ class MemoryLog:
         self._reply_times_us.setdefault(key, time_us)
         return self._replies.setdefault(key, StoredReply(outcome=Outcome.NOT_EXECUTED))
 
+    async def begin(self, key: RequestKey, method: str, content: bytes, time_us: int) -> StoredReply:
+        """See `Log.begin`."""
+        self._reply_times_us.setdefault(key, time_us)
+        return self._replies.setdefault(key, StoredReply(Outcome.BEGUN, method, content))
+
+    async def finish(self, key: RequestKey, reply: bytes) -> bytes:
+        """See `Log.finish`."""
+        stored = self._replies.get(key)
+        if stored is None:  # forgotten meanwhile
+            return reply
+        if stored.outcome is Outcome.BEGUN:
+            self._replies[key] = stored._replace(outcome=Outcome.COMMITTED, reply=reply)
+        return self._replies[key].reply
+
     async def forget_replies(self, before_us: int, replies_max: int) -> int:
         """See `Log.forget_replies`."""
         old = sorted((time_us, key) for key, time_us in self._reply_times_us.items() if time_us < before_us)

@@ -11,11 +11,13 @@ from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.status import InvalidRequestError
 from order.adapters.checks import Checks
 from order.adapters.requests_goods import GOODS_COMMANDS
-from order.adapters.requests_order import ORDER_COMMANDS
+from order.adapters.requests_order import ORDER_COMMANDS, hash_of
 from order.application.ports import RequestKey, Submission
 from order.domain.commands import AmendOrder, Command, PlaceOrder
 
 REQUEST_ID_MIN: Final = 8
+ERASE_CUSTOMER: Final = "EraseCustomerPersonalData"
+"""The one request with an id of its own that is no command, but makes many."""
 
 
 def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: ANN401 - any command's request
@@ -37,7 +39,7 @@ def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: AN
         raise InvalidRequestError(checks.found)
     given = isinstance(command, (PlaceOrder, AmendOrder)) and request.HasField("personal")
     personal = request.personal.SerializeToString() if given else b""
-    content = _content(request, personal)
+    content = content_of(request, personal)
     return Submission(
         method=method,
         command=command,
@@ -75,13 +77,13 @@ def _derived_id(principal: str, request_id: str) -> str:
     return blake2b(f"{principal}\0{request_id}".encode(), digest_size=16).hexdigest()
 
 
-def _content(request: Any, personal: bytes) -> bytes:  # noqa: ANN401 - any command's request
+def content_of(request: Any, personal: bytes = b"") -> bytes:  # noqa: ANN401 - any command's request
     """What a repeat must say again; of personal data a hash, which no erasure has to find."""
     if personal:
         hashed = type(request)()
         hashed.CopyFrom(request)
         hashed.personal.Clear()
-        hashed.personal.recipient_name = blake2b(personal, digest_size=8).hexdigest()
+        hashed.personal.recipient_name = hash_of(personal)
         request = hashed
     encoded: bytes = request.SerializeToString(deterministic=True)
     return encoded
@@ -103,4 +105,7 @@ def _fields(request: Message) -> dict[str, Any]:
 
 
 _COMMANDS: Final[Mapping[type[Any], Callable[[Any, str, Checks], Command]]] = {**ORDER_COMMANDS, **GOODS_COMMANDS}
-_REQUESTS: Final[Mapping[str, type[Message]]] = {kind.__name__.removesuffix("Request"): kind for kind in _COMMANDS}
+_REQUESTS: Final[Mapping[str, type[Message]]] = {
+    **{kind.__name__.removesuffix("Request"): kind for kind in _COMMANDS},
+    ERASE_CUSTOMER: order_service_pb2.EraseCustomerPersonalDataRequest,
+}

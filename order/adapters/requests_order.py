@@ -1,6 +1,7 @@
 """Requests about the order itself: its terms, its end, its holds, its money."""
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import Any, Final
 
 from stateset.order.v1 import order_pb2, order_service_pb2
@@ -33,6 +34,7 @@ _LINE_GROWTH_BYTES: Final = 250  # what the counters of a line can come to take,
 _LINES: Final = f"must be 1 to {LINES_MAX} lines"
 _TOO_LARGE: Final = f"the order could come to take more than {ORDER_BYTES_MAX} bytes"
 _AMENDABLE: Final = ("lines", "expire_time", "personal")
+_NOBODY: Final = "must have a field: EraseOrderPersonalData takes all of them away"
 _PAYMENT_KINDS: Final = {order_pb2.PaymentKind.Value(f"PAYMENT_KIND_{kind}"): kind for kind in PaymentKind}
 
 
@@ -57,6 +59,7 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
         checks.require(
             expected.currency_code == currency, "expected_total.currency_code", "must be the order's currency"
         )
+    given = request.HasField("personal")
     return PlaceOrder(
         order_id=order_id,
         customer_id=request.customer_id,
@@ -64,12 +67,16 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
         currency_code=currency,
         lines=lines,
         expected_total=None if expected is None else expected.minor_units,
-        personal_paths=tuple(
-            checks.personal_paths("personal", request.personal) if request.HasField("personal") else ()
-        ),
+        personal_paths=tuple(checks.personal_paths("personal", request.personal) if given else ()),
         expire_time_us=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
         market_id=checks.identifier("market_id", request.market_id) if request.market_id else "",
+        personal_hash=hash_of(request.personal.SerializeToString()) if given else "",
     )
+
+
+def hash_of(personal: bytes) -> str:
+    """What is kept of encoded personal data to know it again; nothing of none."""
+    return blake2b(personal, digest_size=8).hexdigest() if personal else ""
 
 
 def _new_line(line: order_service_pb2.NewOrderLine, currency: str, checks: Checks) -> NewLine:
@@ -98,9 +105,11 @@ def _amend(request: order_service_pb2.AmendOrderRequest, order_id: str, checks: 
     checks.require(len(request.lines) <= LINES_MAX, "lines", f"must be at most {LINES_MAX} lines")
     checks.unique("lines", [line.line_id for line in request.lines])
     named = [path for path in ("lines", "expire_time") if path in paths]
+    personal = checks.personal_paths("personal", request.personal)
+    checks.require(bool(personal) or not _is_set(request, "personal"), "personal", _NOBODY)
     return AmendOrder(
         order_id=order_id,
-        paths=(*named, *checks.personal_paths("personal", request.personal)),
+        paths=(*named, *personal),
         lines=tuple(_line_amendment(line, item) for line, item in checks.each("lines", request.lines)),
         expire_time_us=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )

@@ -67,7 +67,7 @@ def rows_of(writes: Writes) -> Rows:
 
 
 def _own_content(order_id: str, writes: Writes) -> str:
-    """Of a new order's own record; nothing for an order that has its row already, which keeps what is there."""
+    """Of the order's own record if it is new or an erasure has changed it; nothing where the row keeps what it has."""
     record = writes.records.get(own_record(order_id))
     return "" if record is None else record.content
 
@@ -143,7 +143,9 @@ _SQLITE_WRITES: Final = (
     INSERT INTO orders
         (order_id, customer_id, store_id, currency_code, state, version, body, place_time_us, due_time_us, content)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (order_id) DO UPDATE
-    SET state = excluded.state, version = excluded.version, body = excluded.body, due_time_us = excluded.due_time_us
+    SET state = excluded.state, version = excluded.version, body = excluded.body,
+        due_time_us = excluded.due_time_us,
+        content = CASE excluded.content WHEN '' THEN orders.content ELSE excluded.content END
     """,
     """
     INSERT INTO order_events (shard, seq, group_index, group_size, record_time_us, order_id, body)
@@ -215,7 +217,9 @@ _WRITE: Final = """
             $16::bigint[], $17::text[]
         )
         ON CONFLICT (order_id) DO UPDATE
-        SET state = excluded.state, version = excluded.version, body = excluded.body, due_time_us = excluded.due_time_us
+        SET state = excluded.state, version = excluded.version, body = excluded.body,
+            due_time_us = excluded.due_time_us,
+            content = CASE excluded.content WHEN '' THEN orders.content ELSE excluded.content END
     ), events AS (
         INSERT INTO order_events (shard, seq, group_index, group_size, record_time_us, order_id, body)
         SELECT * FROM

@@ -228,14 +228,37 @@ class SqlLog:
         return await self._read(lambda connection: _reply(connection, key))
 
     async def fence(self, key: RequestKey, time_us: int) -> StoredReply:
-        """See `Log.fence`. Whoever inserts the key second waits for the first, and finds what it has left."""
-        fenced = {"outcome": Outcome.NOT_EXECUTED.value, "nothing": b"", "time_us": time_us}
+        """See `Log.fence`."""
+        return await self._stored(key, StoredReply(outcome=Outcome.NOT_EXECUTED), time_us)
+
+    async def begin(self, key: RequestKey, method: str, content: bytes, time_us: int) -> StoredReply:
+        """See `Log.begin`."""
+        return await self._stored(key, StoredReply(Outcome.BEGUN, method, content), time_us)
+
+    async def _stored(self, key: RequestKey, new: StoredReply, time_us: int) -> StoredReply:
+        """What is stored under the key: `new`, if nothing was.
+
+        Whoever inserts the key second waits for the first, and finds what it has left.
+        """
+        row = {"principal": key[0], "request_id": key[1], "time_us": time_us, **new._asdict()}
 
         def work(connection: Connection) -> StoredReply:
-            connection.execute(_FENCE, {"principal": key[0], "request_id": key[1], **fenced})
+            connection.execute(_STORE, {**row, "outcome": new.outcome.value})
             stored = _reply(connection, key)
             assert stored is not None  # noqa: S101 - the statement before has seen to it
             return stored
+
+        return await self._write(work)
+
+    async def finish(self, key: RequestKey, reply: bytes) -> bytes:
+        """See `Log.finish`."""
+        row = {"principal": key[0], "request_id": key[1], "reply": reply}
+        outcomes = {"begun": Outcome.BEGUN.value, "committed": Outcome.COMMITTED.value}
+
+        def work(connection: Connection) -> bytes:
+            connection.execute(_FINISH, {**row, **outcomes})
+            stored = _reply(connection, key)
+            return reply if stored is None else stored.reply  # none: forgotten meanwhile
 
         return await self._write(work)
 
@@ -341,10 +364,16 @@ def _reply(connection: Connection, key: RequestKey) -> StoredReply | None:
 _RANGES = select(SHARD_HEADS.c.shard, SHARD_HEADS.c.earliest_seq, SHARD_HEADS.c.next_seq).order_by(SHARD_HEADS.c.shard)
 _RECORDED = text("SELECT record_time_us FROM order_events WHERE shard = :shard AND seq = :seq")
 _REPLY = select(IDEMPOTENCY.c.method, IDEMPOTENCY.c.content, IDEMPOTENCY.c.outcome, IDEMPOTENCY.c.reply)
-_FENCE = text(
+_STORE = text(
     """
     INSERT INTO idempotency (principal, request_id, method, content, outcome, reply, time_us)
-    VALUES (:principal, :request_id, '', :nothing, :outcome, :nothing, :time_us) ON CONFLICT DO NOTHING
+    VALUES (:principal, :request_id, :method, :content, :outcome, :reply, :time_us) ON CONFLICT DO NOTHING
+    """
+)
+_FINISH = text(
+    """
+    UPDATE idempotency SET outcome = :committed, reply = :reply
+    WHERE principal = :principal AND request_id = :request_id AND outcome = :begun
     """
 )
 _FORGET = text(

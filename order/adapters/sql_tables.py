@@ -36,7 +36,7 @@ ORDERS: Final = Table(
     Column("place_time_us", BigInteger, nullable=False),
     Column("content", TEXT, nullable=False),
 )
-"""`content` is that of the order's own record, which has no row of its own."""
+"""`content` is that of the order's own record, which has no row of its own; it changes only where data is erased."""
 FILTERED: Final = {
     "order_id": ORDERS.c.order_id,
     "customer_id": ORDERS.c.customer_id,

@@ -1,6 +1,6 @@
 """What becomes of a group of commands: pure decisions over one view of the database."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from prometheus_client import Counter
@@ -26,11 +26,10 @@ from order.domain.errors import (
     EtagMismatchError,
     OrderError,
     OrderNotFoundError,
-    RecordConflictError,
     RequestFencedError,
     RequestIdReusedError,
 )
-from order.domain.lifecycle import decide, evolve, record_content, records_after, records_needed
+from order.domain.lifecycle import check_repeat, decide, evolve, records_after, records_needed
 from order.domain.order import Order
 from order.domain.policy import Policy
 
@@ -137,8 +136,8 @@ class Group:
         if isinstance(command, RecordingCommand):
             known = view.records.get((command.order_id, command.record_kind, command.record_id))
             if known is not None:
-                if known.content != record_content(command):
-                    raise RecordConflictError(command.record_kind, command.record_id)
+                assert order is not None  # noqa: S101 - what has a record is there
+                check_repeat(order, command, known)
                 return self._moved(submission, order, [], view)  # by another request id: no event
         if order is None and not isinstance(command, PlaceOrder):
             raise OrderNotFoundError(command.order_id)
@@ -199,13 +198,27 @@ def _orders_of(granted: _Granted) -> list[Order]:
 
 
 def _replay(submission: Submission, stored: StoredReply, codec: Codec) -> Reply | OrderError:
-    """The first answer again, if the request is the same again."""
+    """The first answer again, if the request is the same again. What is BEGUN was no command: its method differs."""
+    refused = refusal_of_repeat(
+        submission.request_id, submission.method, submission.content, stored, codec.differing_fields
+    )
+    return refused or Reply(stored.reply, refused=stored.outcome is Outcome.REFUSED, replayed=True)
+
+
+def refusal_of_repeat(
+    request_id: str,
+    method: str,
+    content: bytes,
+    stored: StoredReply,
+    differing_fields: Callable[[str, bytes, bytes], list[str]],
+) -> OrderError | None:
+    """Why a request cannot have what is stored under its id; None if it is the same again."""
     if stored.outcome is Outcome.NOT_EXECUTED:
-        return RequestFencedError(submission.request_id)
-    if submission.method != stored.method:
-        return RequestIdReusedError(submission.request_id, ["method"])
-    if stored.content and submission.content != stored.content:
-        differing = codec.differing_fields(submission.method, stored.content, submission.content)
+        return RequestFencedError(request_id)
+    if method != stored.method:
+        return RequestIdReusedError(request_id, ["method"])
+    if stored.content and content != stored.content:
+        differing = differing_fields(method, stored.content, content)
         if differing:
-            return RequestIdReusedError(submission.request_id, differing)
-    return Reply(stored.reply, refused=stored.outcome is Outcome.REFUSED, replayed=True)
+            return RequestIdReusedError(request_id, differing)
+    return None

@@ -53,11 +53,15 @@ class Submission(NamedTuple):
 
 
 class Outcome(IntEnum):
-    """What became of a command. The numbers are those of the database."""
+    """What became of a command. The numbers are those of the database.
+
+    BEGUN is for what takes many transactions: some of them may have been committed, and a repeat carries out the rest.
+    """
 
     COMMITTED = 0
     REFUSED = 1
     NOT_EXECUTED = 2
+    BEGUN = 3
 
 
 class StoredReply(NamedTuple):
@@ -207,8 +211,14 @@ class Log(Protocol):
     async def fence(self, key: RequestKey, time_us: int) -> StoredReply:
         """What the request id was answered with; if with nothing yet, NOT_EXECUTED from now on, durably.
 
-        Waits for transactions under way: a command is either seen here or will see this.
+        Waits for transactions under way: a command is either seen here or will see this. What is BEGUN stays so.
         """
+
+    async def begin(self, key: RequestKey, method: str, content: bytes, time_us: int) -> StoredReply:
+        """What is stored under the request id; if nothing yet, BEGUN from now on, durably, with method and content."""
+
+    async def finish(self, key: RequestKey, reply: bytes) -> bytes:
+        """Turns BEGUN into COMMITTED with the reply, durably; returns the reply that is kept: the first that came."""
 
     async def forget_replies(self, before_us: int, replies_max: int) -> int:
         """Forgets replies stored before that time, at most so many; returns how many those were."""

@@ -77,7 +77,11 @@ class Amount:
 
 
 class PlaceOrder(NamedTuple):
-    """Place a new order. Its record makes the id unique for ever."""
+    """Place a new order. Its record makes the id unique for ever.
+
+    Attributes:
+        personal_hash: Tells its personal data from other; empty for none. Unlike the rest, an erasure has to find it.
+    """
 
     order_id: str
     customer_id: str
@@ -88,6 +92,12 @@ class PlaceOrder(NamedTuple):
     personal_paths: tuple[str, ...] = ()
     expire_time_us: int | None = None
     market_id: str = ""
+    personal_hash: str = ""
+
+    def __repr__(self) -> str:
+        """Without the hash: of the rest a hash is kept for ever."""
+        fields = zip(self._fields[:-1], self[:-1], strict=True)
+        return f"PlaceOrder({', '.join([f'{name}={value!r}' for name, value in fields])})"
 
     @property
     def record_kind(self) -> str:

@@ -1,4 +1,4 @@
-"""Why a command was refused. Each class is one reason on the wire."""
+"""Why a command was refused. Each class has one reason on the wire."""
 
 from collections.abc import Sequence
 
@@ -88,6 +88,15 @@ class RecordNotFoundError(OrderError):
         super().__init__(f"order {order_id!r} has no {kind} {record_id!r}")
         self.kind = kind
         self.record_id = record_id
+
+
+class HoldReleasedError(OrderError):
+    """The hold was in force once, and is not put on again."""
+
+    def __init__(self, order: Order, hold_id: str) -> None:
+        super().__init__(f"hold {hold_id!r} was released: give another hold an id of its own")
+        self.order = order
+        self.hold_id = hold_id
 
 
 class ReturnStateConflictError(OrderError):

@@ -9,6 +9,7 @@ from order.domain.changes import Change, HistoricChange, OrderPersonalDataErased
 from order.domain.commands import (
     BustFill,
     Command,
+    HoldOrder,
     PlaceOrder,
     RecordDelivery,
     RecordFill,
@@ -17,12 +18,12 @@ from order.domain.commands import (
     RequestReturn,
     ReturnCommand,
 )
-from order.domain.errors import OrderClosedError
+from order.domain.errors import OrderClosedError, RecordConflictError
 from order.domain.legality import refusal
 from order.domain.lines import Effect, Given
 from order.domain.order import Order
 from order.domain.policy import LateFills, Policy
-from order.domain.records import Record, RecordKey
+from order.domain.records import Record, RecordKey, own_record
 from order.domain.state import with_state
 
 DEFAULT_POLICY: Final = Policy()
@@ -45,8 +46,24 @@ def records_needed(command: Command) -> list[RecordKey]:
 
 
 def record_content(command: RecordingCommand) -> str:
-    """A hash of what a repeat of the same id must say again."""
-    return blake2b(repr(command).encode(), digest_size=16).hexdigest()
+    """What a repeat of the same id must say again, as its record has it."""
+    content = blake2b(repr(command).encode(), digest_size=16).hexdigest()
+    personal = command.personal_hash if isinstance(command, PlaceOrder) else ""
+    return f"{content}.{personal}" if personal else content
+
+
+def check_repeat(order: Order, command: RecordingCommand, known: Record) -> None:
+    """Lets a command pass whose id was used before, if it says the same again: it changes nothing.
+
+    Raises:
+        RecordConflictError: It says something else. Personal data counts as long as the record has something of it.
+        HoldReleasedError: Its hold is not in force any more, and the caller would take it to be.
+    """
+    content = record_content(command)
+    if known.content not in (content, Record(content).erased.content):
+        raise RecordConflictError(command.record_kind, command.record_id)
+    if isinstance(command, HoldOrder):
+        shipping.check_in_force(order, command)
 
 
 def decide(
@@ -91,11 +108,14 @@ def evolve(order: Order | None, change: Change, *, occur_time_us: int, record_ti
 def records_after(
     command: Command, changes: Sequence[Change], records: Mapping[RecordKey, Record]
 ) -> dict[RecordKey, Record]:
-    """The records that are new or stand for something else once the changes are made."""
+    """The records that are new, or have or stand for something else once the changes are made."""
     after: dict[RecordKey, Record] = {}
     if isinstance(command, RecordingCommand):
         after[command.order_id, command.record_kind, command.record_id] = Record(record_content(command))
     for change in changes:
+        if isinstance(change, OrderPersonalDataErased):
+            own = own_record(command.order_id)
+            after[own] = records[own].erased
         if isinstance(change, HistoricChange):
             key = (command.order_id, change.history.kind, change.history.record_id)
             after[key] = Record((after.get(key) or records[key]).content, change.history)

@@ -81,12 +81,18 @@ class Record:
     """One id that was used.
 
     Attributes:
-        content: A hash of what a repeat of the same id must say again.
+        content: A hash of what a repeat of the same id must say again; of an order that was placed with personal data,
+            and behind a dot, one of that, until it is erased.
         history: What it stands for now, where more than the hash is needed.
     """
 
     content: str
     history: History | None = None
+
+    @property
+    def erased(self) -> "Record":
+        """The record without anything of personal data."""
+        return Record(self.content.partition(".")[0], self.history)
 
 
 def added(counted: tuple[LineQuantity, ...], more: tuple[LineQuantity, ...]) -> tuple[LineQuantity, ...]:

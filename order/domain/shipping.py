@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from order.domain.changes import Change, OrderDelivered, OrderHeld, OrderHoldReleased, OrderShipped
 from order.domain.commands import HoldOrder, RecordDelivery, RecordShipment, ReleaseOrderHold
-from order.domain.errors import OverdeliveryError, OvershipError, RecordNotFoundError
+from order.domain.errors import HoldReleasedError, OverdeliveryError, OvershipError, RecordNotFoundError
 from order.domain.lines import Effect, Given, check_quantities, moved
 from order.domain.order import Hold, Order
 from order.domain.records import Shipment, added, left
@@ -41,8 +41,22 @@ def _hold(_order: Order, command: HoldOrder, _given: Given) -> list[Change]:
     return [OrderHeld(command=command)]
 
 
+def check_in_force(order: Order, command: HoldOrder) -> None:
+    """Lets a repeat pass while its hold is on.
+
+    Raises:
+        HoldReleasedError: It was released.
+    """
+    if not _is_in_force(order, command.record_id):
+        raise HoldReleasedError(order, command.record_id)
+
+
+def _is_in_force(order: Order, hold_id: str) -> bool:
+    return any(hold.hold_id == hold_id for hold in order.holds)
+
+
 def _release(order: Order, command: ReleaseOrderHold, _given: Given) -> list[Change]:
-    if not any(hold.hold_id == command.record_id for hold in order.holds):
+    if not _is_in_force(order, command.record_id):
         raise RecordNotFoundError(order.order_id, HoldOrder.record_kind, command.record_id)
     return [OrderHoldReleased(hold_id=command.record_id)]
 

@@ -65,7 +65,7 @@ async def held_service(log: HeldLog, clock: Clock, limits: WriterLimits) -> Asyn
     servicer = OrderServicer(
         commands,
         OrderIngest(writer),
-        Erasures(commands, queries, log),
+        Erasures(commands, queries, log, clock),
         OrderReads(queries),
         CommandResults(log, clock),
         EventStreams(log, heads, clock, draining),

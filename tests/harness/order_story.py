@@ -4,8 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from order.domain.changes import Change
 from order.domain.commands import Command, RecordingCommand
-from order.domain.errors import RecordConflictError
-from order.domain.lifecycle import decide, evolve, record_content, records_after
+from order.domain.lifecycle import check_repeat, decide, evolve, records_after
 from order.domain.order import Order
 from order.domain.policy import LateFills, Policy
 from order.domain.records import Record, RecordKey
@@ -42,9 +41,11 @@ class Story:
         if not isinstance(command, RecordingCommand):
             return False
         known = self.records.get((command.order_id, command.record_kind, command.record_id))
-        if known is not None and known.content != record_content(command):
-            raise RecordConflictError(command.record_kind, command.record_id)
-        return known is not None
+        if known is None:
+            return False
+        assert self.order is not None
+        check_repeat(self.order, command, known)
+        return True
 
     def _apply(self, command: Command) -> None:
         changes = decide(self.order, command, self.records, self.policy)

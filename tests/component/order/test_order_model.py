@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 from stateset.common.v1.money_pb2 import Money, Price
-from stateset.common.v1.personal_pb2 import PersonalData
+from stateset.common.v1.personal_pb2 import PersonalData, PostalAddress
 from stateset.order.v1 import fulfillment_service_pb2 as fulfillment
 from stateset.order.v1 import order_pb2 as order
 from stateset.order.v1 import order_service_pb2 as orders
@@ -23,6 +23,7 @@ from stateset_client import (
     OrderNotFoundError,
     RecordNotFoundError,
     ReturnStateConflictError,
+    StateConflictError,
 )
 
 from tests.harness.order_service import OrderService, order_service
@@ -179,15 +180,20 @@ async def test_an_amendment_changes_lines_expiry_and_personal_data(client: Order
         ),
         (orders.AmendOrderRequest(lines=[orders.LineAmendment(line_id="1")]), "lines[0]"),
         (orders.AmendOrderRequest(lines=[orders.LineAmendment(line_id="1", quantity=0)]), "lines[0].quantity"),
+        (orders.AmendOrderRequest(personal=PersonalData()), "personal"),
+        (orders.AmendOrderRequest(personal=PersonalData(ship_to=PostalAddress())), "personal"),
+        (orders.AmendOrderRequest(personal=PersonalData(), update_mask=FieldMask(paths=["personal"])), "personal"),
     ],
 )
 async def test_an_amendment_that_cannot_be_understood_is_refused(
     client: OrderClient, amendment: orders.AmendOrderRequest, field: str
 ) -> None:
+    placed = await client.place_order(place_request(3, order_id="o-1"))
     amendment.order_id = "o-1"
     with pytest.raises(InvalidRequestError) as refused:
         await client.amend_order(amendment)
     assert field in [violation.field for violation in refused.value.violations]
+    assert (await client.get_order(orders.GetOrderRequest(order_id="o-1"))).order == placed.order
 
 
 async def test_a_held_order_says_so_until_it_is_released(client: OrderClient) -> None:
@@ -201,6 +207,9 @@ async def test_a_held_order_says_so_until_it_is_released(client: OrderClient) ->
     for _ in range(2):
         released = await client.release_order_hold(orders.ReleaseOrderHoldRequest(order_id="o-1", hold_id="h-1"))
         assert list(released.order.holds) == []
+    with pytest.raises(StateConflictError, match="an id of its own") as again:
+        await client.hold_order(orders.HoldOrderRequest(order_id="o-1", hold=hold))
+    assert again.value.metadata["hold_id"] == "h-1"
     await client.record_fill(fill(1))
 
 

@@ -10,11 +10,12 @@ from order.application.ports import Log, Outcome, StoredReply
 from order.application.sweep import BATCH_REPLIES_MAX, RETENTION_SECONDS, Sweep
 from order.application.writer import Writer
 from order.domain.commands import AcceptOrder
-from order.domain.errors import EtagMismatchError, RequestFencedError
+from order.domain.errors import EtagMismatchError, RequestFencedError, RequestIdReusedError
 from tests.harness.orders import place, submission
 
 KEY = ("local", "request-a")
 FENCED = StoredReply(outcome=Outcome.NOT_EXECUTED)
+BEGUN = StoredReply(outcome=Outcome.BEGUN, method="EraseMany", content=b"asked")
 
 
 async def test_what_became_of_a_command_is_kept_with_its_answer(log: Log, writer: Writer) -> None:
@@ -70,6 +71,40 @@ async def test_command_and_fence_at_once_agree_on_what_happened(log: Log, writer
         assert (stored.outcome is Outcome.COMMITTED) == (not isinstance(told, RequestFencedError))
         orders += stored.outcome is Outcome.COMMITTED
         assert (await log.digest(EVERYTHING))[1].count == orders
+
+
+async def test_what_has_begun_is_begun_once_and_has_the_first_reply_that_came(log: Log) -> None:
+    assert await log.begin(KEY, "EraseMany", b"asked", 1) == BEGUN
+    assert await log.begin(KEY, "EraseOthers", b"else", 2) == await log.read_reply(KEY) == BEGUN
+    done = StoredReply(outcome=Outcome.COMMITTED, method="EraseMany", content=b"asked", reply=b"first")
+    assert [await log.finish(KEY, reply) for reply in (b"first", b"second")] == [b"first", b"first"]
+    assert await log.begin(KEY, "EraseMany", b"asked", 3) == await log.read_reply(KEY) == done
+
+
+async def test_what_has_begun_cannot_be_fenced_and_what_is_fenced_does_not_begin(log: Log) -> None:
+    await log.begin(KEY, "EraseMany", b"asked", 1)
+    assert await log.fence(KEY, 2) == BEGUN
+    assert await log.finish(KEY, b"reply") == b"reply"
+    other = ("local", "request-b")
+    await log.fence(other, 1)
+    assert await log.begin(other, "EraseMany", b"asked", 2) == await log.read_reply(other) == FENCED
+
+
+async def test_a_request_id_that_something_has_begun_under_is_no_commands(log: Log, writer: Writer) -> None:
+    await log.begin(KEY, "EraseMany", b"asked", 1)
+    with pytest.raises(RequestIdReusedError) as refused:
+        await writer.submit(submission(place(3), request_id="request-a"))
+    assert refused.value.differing_fields == ("method",)
+    assert (await log.digest(EVERYTHING))[1].count == 0
+    placed = await writer.submit(submission(place(3), request_id="request-b"))
+    assert (await log.begin(("local", "request-b"), "EraseMany", b"asked", 1)).reply == placed.body
+
+
+async def test_what_has_begun_is_forgotten_too_and_may_end_after_that(log: Log) -> None:
+    await log.begin(KEY, "EraseMany", b"asked", 1)
+    assert await log.forget_replies(2, 10) == 1
+    assert await log.finish(KEY, b"reply") == b"reply"
+    assert await log.read_reply(KEY) is None
 
 
 async def test_replies_are_forgotten_after_their_retention_and_not_before(

@@ -22,11 +22,15 @@ from order.application.read_ports import Orders
 from order.application.writer import Writer, WriterLimits
 from order.domain.commands import AcceptOrder, CancelOrder, FillLine, RecordFill
 from order.domain.errors import EtagMismatchError, RequestIdReusedError
+from order.domain.lifecycle import record_content
 from order.domain.policy import Acceptance, Policy
+from order.domain.records import own_record
 from order.main import MIGRATIONS
 from tests.contract.order.conftest import SHARDS, writing
-from tests.harness.order_commands import deliver, ship
+from tests.harness.order_commands import ERASE, deliver, hold, release, ship
 from tests.harness.orders import place, submission
+
+NAMES = ("ada", "bob")
 
 
 async def all_events(log: Log, events_max: int = 100) -> list[LoggedEvent]:
@@ -155,6 +159,40 @@ async def test_an_order_id_counts_once_for_ever(log: Log, writer: Writer) -> Non
     assert len(await all_events(log)) == 2
 
 
+async def test_an_order_id_with_other_personal_data_is_refused_until_that_is_erased(log: Log, writer: Writer) -> None:
+    ada, bob = ((place(3, personal_paths=("personal.email",), personal_hash=each), each.encode()) for each in NAMES)
+    for (command, personal), refused in ((ada, False), (ada, False), (bob, True)):
+        assert (await writer.submit(submission(command, personal=personal))).refused == refused
+    await writer.submit(submission(accept("o-1")))
+    assert await own_content(log) == record_content(ada[0])
+    await writer.submit(submission(ERASE))
+    assert await own_content(log) == record_content(place(3, personal_paths=("personal.email",)))
+    for command, personal in (ada, bob):
+        assert not (await writer.submit(submission(command, personal=personal))).refused
+    assert (await writer.submit(submission(place(3)))).refused
+    assert len(await all_events(log)) == 3
+
+
+async def test_an_order_that_is_erased_as_soon_as_it_is_placed_keeps_nothing_to_guess_by(
+    log: Log, writer: Writer
+) -> None:
+    placing = place(3, personal_paths=("personal.email",), personal_hash="ada")
+    await asyncio.gather(*(writer.submit(submission(command)) for command in (placing, ERASE)))
+    assert await own_content(log) == record_content(placing._replace(personal_hash=""))
+
+
+async def own_content(log: Log) -> str:
+    """What the record of order o-1 has."""
+    seen: list[str] = []
+
+    def decide(view: View) -> Writes:
+        seen.append(view.records[own_record("o-1")].content)
+        return Writes()
+
+    await log.commit(Needs(requests=frozenset(), orders=frozenset({"o-1"}), records=frozenset()), decide)
+    return seen[-1]
+
+
 async def test_a_shipment_counts_once_and_a_delivery_needs_it(log: Log, writer: Writer) -> None:
     filled = RecordFill(order_id="o-1", record_id="f-1", lines=(FillLine(line_id="1", quantity=3, price=None),))
     for command in (place(3), accept("o-1"), filled, ship(2)):
@@ -164,6 +202,16 @@ async def test_a_shipment_counts_once_and_a_delivery_needs_it(log: Log, writer: 
     assert (await writer.submit(submission(deliver(1, shipment_id="s-2")))).refused
     assert not (await writer.submit(submission(deliver(1)))).refused
     assert len(await all_events(log)) == 5
+
+
+async def test_a_hold_that_was_released_is_not_put_on_again(log: Log, writer: Writer) -> None:
+    for command in (place(3), hold(), hold(), release(), release()):
+        assert not (await writer.submit(submission(command))).refused
+    again = submission(hold(), request_id="request-a")
+    assert (await writer.submit(again)).refused
+    assert (await writer.submit(again)).replayed
+    assert not (await writer.submit(submission(hold("h-2")))).refused
+    assert len(await all_events(log)) == 4
 
 
 async def test_validate_only_answers_and_changes_nothing(log: Log, orders: Orders, writer: Writer) -> None:

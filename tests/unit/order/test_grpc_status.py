@@ -21,6 +21,7 @@ QUANTITY = (ORDER, "1", 3, 2)
 CONTRACT: list[tuple[Exception, StatusCode, str]] = [
     (errors.OrderNotFoundError("o-1"), StatusCode.NOT_FOUND, "ORDER_NOT_FOUND"),
     (errors.OrderStateConflictError(ORDER, "AcceptOrder", []), CONFLICT, "ORDER_STATE_CONFLICT"),
+    (errors.HoldReleasedError(ORDER, "h-1"), CONFLICT, "ORDER_STATE_CONFLICT"),
     (errors.OrderHeldError(ORDER, "RecordFill", []), CONFLICT, "ORDER_HELD"),
     (errors.OrderClosedError(ORDER, "RecordFill", []), CONFLICT, "ORDER_CLOSED"),
     (errors.TooLateToCancelError(*QUANTITY), CONFLICT, "TOO_LATE_TO_CANCEL"),

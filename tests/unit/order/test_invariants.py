@@ -1,11 +1,13 @@
 """What holds whatever is asked of an order, and in whatever sequence."""
 
+from contextlib import suppress
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.kernel.money import amount
 from order.domain.changes import OrderFillBusted, OrderFillRecorded
-from order.domain.commands import Command, PaymentKind
+from order.domain.commands import Command, HoldOrder, PaymentKind, ReleaseOrderHold
 from order.domain.errors import OrderError
 from order.domain.policy import Policy
 from tests.harness import order_commands as commands
@@ -104,6 +106,17 @@ def check_money_of_fills(story: Story) -> None:
             sum(part.quantity for part in own),
             sum(part.amount for part in own),
         )
+
+
+@given(st.lists(st.one_of(ids.map(commands.hold), ids.map(commands.release)), max_size=30))
+def test_a_hold_is_as_its_caller_was_told_whatever_was_before(asked: list[HoldOrder | ReleaseOrderHold]) -> None:
+    story = Story()
+    story.carry_out(place(3))
+    for command in asked:
+        with suppress(OrderError):
+            order = story.carry_out(command)
+            in_force = command.record_id in [hold.hold_id for hold in order.holds]
+            assert in_force == isinstance(command, HoldOrder)
 
 
 @given(st.integers(1, 50), st.integers(1, 2_000_000_000), st.data())

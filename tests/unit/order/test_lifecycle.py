@@ -21,6 +21,7 @@ from order.domain.commands import (
     UnitPrice,
 )
 from order.domain.errors import (
+    HoldReleasedError,
     MoneyError,
     NotDueError,
     OrderClosedError,
@@ -157,6 +158,9 @@ def test_the_state_follows_from_the_counters(commands: list[Command], state: Ord
         ([ACCEPT, fill(3), ship(1)], bust(), TooLateToBustError),
         ([ACCEPT, fill(1)], fill(2), RecordConflictError),
         ([hold()], release("h-9"), RecordNotFoundError),
+        ([hold(), release()], hold(), HoldReleasedError),
+        ([hold(), release()], hold(blocks_fills=True), RecordConflictError),
+        ([hold(), release(), CANCEL], hold(), HoldReleasedError),
         ([CANCEL], hold(), OrderStateConflictError),
         ([hold(f"h-{number}") for number in range(HOLDS_MAX)], hold("h-99"), OrderStateConflictError),
         ([*DELIVERED, request_return(2)], request_return(2, record_id="r-2"), OverreturnError),
@@ -244,6 +248,15 @@ def test_a_busted_fill_counts_once_and_is_not_filled_again() -> None:
     assert story.carry_out(bust(), fill(2)) is busted
     assert isinstance(story.changes[-2], OrderFillRecorded)
     assert isinstance(story.changes[-1], OrderFillBusted)
+
+
+def test_a_hold_counts_once_while_it_is_in_force_and_a_release_for_ever() -> None:
+    story = Story()
+    held = story.carry_out(place(3), hold("h-1"), hold("h-2"))
+    assert story.carry_out(hold("h-1")) is held
+    released = story.carry_out(release("h-1"))
+    assert story.carry_out(release("h-1"), hold("h-2")) is released
+    assert [each.hold_id for each in released.holds] == ["h-2"]
 
 
 def test_an_amended_price_counts_from_then_on() -> None:

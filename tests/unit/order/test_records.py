@@ -21,7 +21,12 @@ from order.domain.commands import (
     RequestReturn,
     UnitPrice,
 )
+from order.domain.errors import RecordConflictError
 from order.domain.lifecycle import record_content
+from order.domain.records import own_record
+from tests.harness.order_commands import ERASE, amend
+from tests.harness.order_story import Story
+from tests.harness.orders import place
 
 UNITS = (LineQuantity(line_id="1", quantity=2),)
 PAID = Amount(currency_code="USD", minor_units=398)
@@ -82,3 +87,40 @@ PAID = Amount(currency_code="USD", minor_units=398)
 )
 def test_a_record_is_known_again_by_later_releases(command: RecordingCommand, content: str) -> None:
     assert record_content(command) == content
+
+
+def with_email(personal_hash: str) -> PlaceOrder:
+    return place(3, personal_paths=("personal.email",), personal_hash=personal_hash)
+
+
+def test_personal_data_is_a_part_of_its_own_and_the_rest_stays_as_it_was() -> None:
+    assert record_content(with_email("ada")) == f"{record_content(with_email(''))}.ada"
+    assert "ada" not in repr(with_email("ada"))
+    assert repr(place(3)).endswith(", personal_paths=(), expire_time_us=None, market_id='')")
+
+
+def test_an_order_with_other_personal_data_is_another_one() -> None:
+    story = Story()
+    order = story.carry_out(with_email("ada"))
+    assert story.carry_out(with_email("ada")) is order
+    for other in (with_email("bob"), place(3)):
+        with pytest.raises(RecordConflictError):
+            story.carry_out(other)
+    assert story.order is order
+
+
+def test_personal_data_is_no_longer_compared_once_it_is_erased_or_where_it_never_was() -> None:
+    erased = Story()
+    order = erased.carry_out(with_email("ada"), amend(5), ERASE)
+    kept = erased.records[own_record("o-1")].content
+    assert kept == record_content(with_email(""))
+    older = Story()
+    older.carry_out(with_email(""))
+    for personal_hash in ("ada", "bob"):
+        assert erased.carry_out(with_email(personal_hash)) is order
+        older.carry_out(with_email(personal_hash))
+    assert older.order is not None
+    assert older.order.version == 1
+    for story in (erased, older):
+        with pytest.raises(RecordConflictError):
+            story.carry_out(place(3))
