@@ -12,6 +12,7 @@ _HANDLERS: Final = {
     "up": "consumers.cli.up:main",
     "demo": "consumers.cli.demo.main:main",
     "topics": "consumers.cli.topics:main",
+    "log": "consumers.cli.log:main",
     "place": "consumers.cli.orders:place",
     "get": "consumers.cli.orders:get",
     "list": "consumers.cli.orders:list_",

@@ -35,6 +35,12 @@ _TOPICS: Final = (
     "apply makes the topics that are missing and corrects the others; diff says what apply would do, and exits with 1 "
     "if that is something; reset deletes the topics and makes them anew; asyncapi prints their AsyncAPI document."
 )
+_LOG: Final = (
+    "new-epoch is for a database of the Order Service that was restored from a backup: without it, readers that have "
+    "seen more than the backup would take new events for those that they know. The log becomes another one, with the "
+    "same events: positions, topics and databases of before are refused. Stop every Order Service first: one that is "
+    "connected to the database is noticed, one that cannot reach it at this moment is not."
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -191,6 +197,16 @@ def _topics(options: argparse.ArgumentParser) -> None:
     options.add_argument("--yes", action="store_true", help="reset without asking")
 
 
+def _log(options: argparse.ArgumentParser) -> None:
+    options.add_argument("action", choices=("new-epoch",), help="what to do")
+    where = options.add_mutually_exclusive_group()
+    where.add_argument(
+        "--data-dir", type=Path, default=_DATA_DIR, metavar="FOLDER", help="the folder that has order.db (.stateset)"
+    )
+    where.add_argument("--database", type=_postgres, metavar="URL", help="else: postgresql://USER@HOST/DATABASE")
+    options.add_argument("--yes", action="store_true", help="do it without asking")
+
+
 def _topic_prefix(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--topic-prefix", default="", metavar="PREFIX", help="begins the names of this installation's topics (nothing)"
@@ -212,6 +228,12 @@ def _port(text: str) -> int:
 def _database(text: str) -> str:
     if text not in (SQLITE, EMBEDDED_POSTGRES) and not text.startswith("postgresql://"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither {SQLITE} nor {EMBEDDED_POSTGRES} nor postgresql://…")
+    return text
+
+
+def _postgres(text: str) -> str:
+    if not text.startswith("postgresql://"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not postgresql://…; for a file, say --data-dir")
     return text
 
 
@@ -249,6 +271,7 @@ _COMMANDS: Final[dict[str, tuple[str, str, Callable[[argparse.ArgumentParser], N
         _TOPICS,
         _topics,
     ),
+    "log": ("begin a new epoch of the log after a restore", _LOG, _log),
     "place": ("place an order", "Places an order and prints where it stands.", _place),
     "get": ("print an order", "Prints an order as JSON.", _get),
     "list": ("list orders", "Prints one line for each order.", _list),

@@ -134,7 +134,9 @@ def _state(error: Exception) -> str:
 
 
 @asynccontextmanager
-async def open_postgres(url: URL, *, service: str, migrations: Path) -> AsyncIterator[PostgresDatabase]:
+async def open_postgres(
+    url: URL, *, service: str, migrations: Path, must_exist: bool = False
+) -> AsyncIterator[PostgresDatabase]:
     """See `open_database`. The service's tables lie in the schema `stateset_<service>`."""
     name = f"stateset_{service}"
     shown = url.render_as_string(hide_password=True)
@@ -155,7 +157,7 @@ async def open_postgres(url: URL, *, service: str, migrations: Path) -> AsyncIte
     )
     try:
         try:
-            await _reach(engine, name, migrations)
+            await _reach(engine, name, migrations, must_exist=must_exist)
         except (*LOST, DBAPIError) as error:
             raise StartupError(f"cannot use {shown} ({error}): start it, or name another with --database") from error
         async with aclosing(PostgresDatabase(engine)) as database:
@@ -164,38 +166,61 @@ async def open_postgres(url: URL, *, service: str, migrations: Path) -> AsyncIte
         await engine.dispose()
 
 
-async def _reach(engine: AsyncEngine, name: str, migrations: Path) -> None:
+async def _reach(engine: AsyncEngine, name: str, migrations: Path, *, must_exist: bool) -> None:
     """Prepares the schema; a server that is just starting again is waited for."""
     until = asyncio.get_running_loop().time() + _REACH_SECONDS
     while True:
         try:
             async with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
-                return await connection.run_sync(_prepare, name, migrations)
+                return await connection.run_sync(_prepare, name, migrations, must_exist)
         except (*LOST, DBAPIError) as error:
             if not _is_passing(error) or asyncio.get_running_loop().time() > until:
                 raise
         await asyncio.sleep(_REACH_PAUSE_SECONDS)
 
 
-def _prepare(connection: Connection, name: str, migrations: Path) -> None:
+def _prepare(connection: Connection, name: str, migrations: Path, must_exist: bool) -> None:  # noqa: FBT001 - by run_sync
     """Checks before it changes anything; one process at a time, as others may start at this moment."""
     for setting in _DURABLE:
         if connection.execute(text(f"SHOW {setting}")).scalar_one() == "off":
             raise StartupError(f"the PostgreSQL server runs with {setting} = off and could lose what it has committed")
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": crc32(name.encode())})
-    _refuse_foreign(connection, name, migrations)
+    _take_turn(connection, name)
+    _refuse_foreign(connection, name, migrations, must_exist=must_exist)
     connection.execute(text("SET LOCAL statement_timeout = 0"))  # a revision may index a large table
     connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{name}"'))
     schema.upgrade(connection, migrations)
     connection.execute(text("ANALYZE"))
 
 
-def _refuse_foreign(connection: Connection, name: str, migrations: Path) -> None:
+def refuse_others(connection: Connection, service: str) -> None:
+    """See `sql.refuse_in_use`. Who is there has a session, and who starts waits in `_prepare` for its turn."""
+    name = f"stateset_{service}"
+    _take_turn(connection, name)
+    others = connection.execute(_OTHERS, {"name": name}).scalar_one()
+    if others:
+        raise StartupError(f"the {service} service runs on this database (sessions: {others}): stop it first")
+
+
+# Every user may see the name of a session's application. What a service does besides, its news, begins with its name.
+_OTHERS: Final = text("""
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND starts_with(application_name, :name)
+""")
+
+
+def _take_turn(connection: Connection, name: str) -> None:
+    """Held until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": crc32(name.encode())})
+
+
+def _refuse_foreign(connection: Connection, name: str, migrations: Path, *, must_exist: bool) -> None:
     tables = set(
         connection.execute(
             text("SELECT table_name FROM information_schema.tables WHERE table_schema = :name"), {"name": name}
         ).scalars()
     )
+    if must_exist and not tables:
+        raise StartupError(f"there is no schema {name} in this database: name the one that has it with --database")
     if tables and "alembic_version" not in tables:
         raise StartupError(f"the schema {name} holds tables that are not ours: name another database with --database")
     if tables:

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -15,10 +15,12 @@ from infra.runtime.lifespan import StartupError
 from infra.runtime.sqlite import open_sqlite
 
 
-def _open_postgres(url: URL, *, service: str, migrations: Path) -> AbstractAsyncContextManager[Database]:
+def _open_postgres(
+    url: URL, *, service: str, migrations: Path, must_exist: bool
+) -> AbstractAsyncContextManager[Database]:
     from infra.runtime.postgres import open_postgres  # noqa: PLC0415 - what it loads, a process on a file starts without
 
-    return open_postgres(url, service=service, migrations=migrations)
+    return open_postgres(url, service=service, migrations=migrations, must_exist=must_exist)
 
 
 _OPENERS: Final[Mapping[str, Callable[..., AbstractAsyncContextManager[Database]]]] = {
@@ -34,17 +36,20 @@ def shown(url: str) -> str:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, service: str, migrations: Path) -> AsyncIterator[Database]:
+async def open_database(
+    url: str, *, service: str, migrations: Path, must_exist: bool = False
+) -> AsyncIterator[Database]:
     """Opens the service's database and makes or migrates its tables.
 
     Args:
         url: `sqlite:///path/to/file.db`, held for this process alone, or `postgresql://user@host/database`.
         service: Whose tables these are, such as "order"; compared with what is there.
         migrations: The folder of the service's alembic revisions.
+        must_exist: Whether one that the service has never used is refused.
 
     Raises:
-        StartupError: It cannot be reached, is not this service's, is newer than this program, or is not durable.
-            Nothing was changed.
+        StartupError: It cannot be reached, is not this service's, is newer than this program, or is not durable; or it
+            is not there and must be. Nothing was changed.
     """
     try:
         parsed = make_url(url)
@@ -53,5 +58,19 @@ async def open_database(url: str, *, service: str, migrations: Path) -> AsyncIte
         raise StartupError(
             f"not a database URL that can be used: {shown(url)!r}; use sqlite:///path/to/file.db or postgresql://…"
         ) from error
-    async with opener(parsed, service=service, migrations=migrations) as database:
+    async with opener(parsed, service=service, migrations=migrations, must_exist=must_exist) as database:
         yield database
+
+
+def refuse_in_use(connection: Connection, service: str) -> None:
+    """Refuses a database that another process of the service uses; none starts before this transaction has ended.
+
+    A process that has lost its connections at this moment is not seen.
+
+    Raises:
+        StartupError: There is one. On a file there is none: to open it is to hold it alone.
+    """
+    if connection.dialect.name == "postgresql":
+        from infra.runtime.postgres import refuse_others  # noqa: PLC0415 - as above
+
+        refuse_others(connection, service)

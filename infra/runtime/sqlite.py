@@ -80,11 +80,15 @@ def _told_as_ours() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def open_sqlite(url: URL, *, service: str, migrations: Path) -> AsyncIterator[SqliteDatabase]:
+async def open_sqlite(
+    url: URL, *, service: str, migrations: Path, must_exist: bool = False
+) -> AsyncIterator[SqliteDatabase]:
     """See `open_database`."""
     if not url.database:
         raise StartupError(f"{url} names no file: use sqlite:///path/to/file.db")
     path = Path(url.database)
+    if must_exist:
+        _refuse_missing(path)
     refuse_foreign(path, service, migrations)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _held_alone(path):
@@ -99,6 +103,11 @@ async def open_sqlite(url: URL, *, service: str, migrations: Path) -> AsyncItera
             yield database
         finally:
             await asyncio.to_thread(database.close)
+
+
+def _refuse_missing(path: Path) -> None:
+    if not path.exists() or path.stat().st_size == 0:
+        raise StartupError(f"there is no database {path}: name the file that has it")
 
 
 def refuse_foreign(path: Path, service: str, migrations: Path) -> None:

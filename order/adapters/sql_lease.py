@@ -2,7 +2,20 @@
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, Text, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    case,
+    delete,
+    select,
+    text,
+    update,
+)
 
 from infra.runtime.clock import Clock
 from infra.runtime.database import Database
@@ -78,6 +91,17 @@ class SqlLease:
         """See `Lease.cursors`."""
         rows = await self._database.read(lambda connection: connection.execute(select(_CURSORS)).all())
         return {(row.topic, row.shard): Cursor(topic_id=row.topic_id, next_seq=row.next_seq) for row in rows}
+
+
+def begin_anew(connection: Connection, now_us: int) -> None:
+    """Ends every holding and forgets the cursors: the topics hold another log.
+
+    A restored database does not know the epochs that were given since its backup, and must not give them again to
+    another. They are counted by takeovers, which are never a million a second: the time is above them all.
+    """
+    above = case((_LEASE.c.epoch < now_us, now_us), else_=_LEASE.c.epoch + 1)
+    connection.execute(update(_LEASE).values(epoch=above, holder="", expire_time_us=0))
+    connection.execute(delete(_CURSORS))
 
 
 def _expiry(now_us: int) -> int:

@@ -153,8 +153,9 @@ class Relay:
             if published > head.next_seq:
                 raise BusRefusedError(
                     f"the topics hold seq {published - 1} of shard {shard}, which the log has not reached (its next is "
-                    f"{head.next_seq}): this database is older than they are; `stateset topics reset` empties them, "
-                    "another topic_prefix leaves them as they are"
+                    f"{head.next_seq}): this database is older than they are; if it was restored, stop and run "
+                    "`stateset log new-epoch`; then `stateset topics reset` empties them, another topic_prefix leaves "
+                    "them as they are"
                 )
 
     def _behind(self, next_seqs: Sequence[int]) -> list[int]:

@@ -1,6 +1,7 @@
 """The writer on a real PostgreSQL: what others lock, refuse, fence, cut and kill."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import asyncpg
 import grpc.aio
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.util import await_only
 from stateset.order.v1 import order_service_pb2
@@ -17,7 +19,9 @@ from stateset.order.v1 import order_service_pb2
 from infra.kernel.filter import EVERYTHING
 from infra.kernel.shard import shard_of
 from infra.runtime.clock import SystemClock
-from infra.runtime.sql import open_database
+from infra.runtime.lifespan import StartupError
+from infra.runtime.sql import open_database, refuse_in_use
+from order.adapters.sql_epoch import begin_epoch
 from order.adapters.sql_log import SqlLog, open_log
 from order.adapters.wire import WireCodec
 from order.application.group import Reply
@@ -27,6 +31,7 @@ from order.application.writer import Writer, WriterLimits
 from order.domain.errors import RequestFencedError, StoreUnavailableError
 from order.domain.policy import Policy
 from order.main import MIGRATIONS
+from order.new_epoch import renew
 from tests.harness.order_service import order_service, refused
 from tests.harness.orders import place, place_request, submission
 from tests.harness.postgres import fresh_database, mortal_server, own_folder
@@ -210,3 +215,44 @@ async def refusal(call: Callable[[], Awaitable[object]]) -> grpc.aio.AioRpcError
                 await call()
             except grpc.aio.AioRpcError as error:
                 return error
+
+
+async def test_a_log_is_given_no_new_epoch_while_any_session_of_the_service_is_open(url: str) -> None:
+    async with process(url):
+        pass
+    news = await asyncpg.connect(url, server_settings={"application_name": "stateset_order_news"})
+    try:
+        with pytest.raises(StartupError, match=r"the order service runs on this database \(sessions: 1\)"):
+            await renew(url, asyncio.Event())
+    finally:
+        await news.close()
+    await eventually_async(lambda: renews(url))
+
+
+async def renews(url: str) -> bool:
+    """Whether the server has done with the last session by now."""
+    with suppress(StartupError):
+        await renew(url, asyncio.Event())
+        return True
+    return False
+
+
+async def test_a_service_that_starts_meanwhile_waits_and_has_the_new_epoch(url: str) -> None:
+    async with process(url) as first:
+        before = first.log.log_epoch
+    async with open_database(url, service="order", migrations=MIGRATIONS) as database:
+        starting: list[asyncio.Task[str]] = []
+
+        def work(connection: Connection) -> str:
+            refuse_in_use(connection, "order")
+            starting.append(asyncio.create_task(log_epoch_of(url)))
+            await_only(asyncio.sleep(0.3))  # it has come as far as it can
+            return begin_epoch(connection, str(uuid.uuid4()), 1, lambda: False).after
+
+        after = await database.write(work)
+        assert await starting[0] == after != before
+
+
+async def log_epoch_of(url: str) -> str:
+    async with process(url) as started:
+        return started.log.log_epoch
