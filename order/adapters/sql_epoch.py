@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Connection, bindparam, delete, select, true, tuple_, update
+from sqlalchemy import Column, ColumnElement, Connection, and_, bindparam, delete, select, true, tuple_, update
 from stateset.order.v1 import order_event_pb2, order_service_pb2
 
 from infra.runtime.lifespan import StartupError
 from order.adapters import sql_lease
+from order.adapters.requests import ERASE_CUSTOMER
 from order.adapters.sql_tables import IDEMPOTENCY, LOG, LOG_FLOORS, LOG_SUBSCRIPTIONS, ORDER_EVENTS
 from order.application.ports import Outcome
 
@@ -56,7 +57,8 @@ def begin_epoch(connection: Connection, log_epoch: str, now_us: int, stopped: Ca
     exchange = _Exchange(before.encode(), log_epoch.encode())
     connection.execute(update(LOG).values(log_epoch=log_epoch))
     events = _rewrite(connection, ORDER_EVENTS.c.body, true(), exchange.event, stopped)
-    replies = _rewrite(connection, IDEMPOTENCY.c.reply, _COMMITTED, exchange.reply, stopped)
+    replies = _rewrite(connection, IDEMPOTENCY.c.reply, _OF_COMMANDS, exchange.reply, stopped)
+    replies += _rewrite(connection, IDEMPOTENCY.c.reply, _OF_ERASURES, exchange.erasure, stopped)
     readers = connection.execute(delete(LOG_SUBSCRIPTIONS)).rowcount
     connection.execute(delete(LOG_FLOORS))
     sql_lease.begin_anew(connection, now_us)
@@ -84,6 +86,10 @@ class _Exchange:
         """The reply; none if it is not of the log. Its position comes last, with only numbers behind the epoch."""
         return self._exchanged(body, reversed(self._places(body)), _epoch_of_reply)
 
+    def erasure(self, body: bytes) -> bytes | None:
+        """The reply to an erasure of many orders, in which the position is in another field; none if as above."""
+        return self._exchanged(body, self._places(body), _epoch_of_erasure)
+
     def _places(self, body: bytes) -> list[int]:
         return [found.start() for found in self._before.finditer(body)]
 
@@ -102,6 +108,10 @@ def _epoch_of_event(body: bytes) -> str:
 def _epoch_of_reply(body: bytes) -> str:
     """Every command's response has its position in the same field."""
     return order_service_pb2.PlaceOrderResponse.FromString(body).position.log_epoch
+
+
+def _epoch_of_erasure(body: bytes) -> str:
+    return order_service_pb2.EraseCustomerPersonalDataResponse.FromString(body).position.log_epoch
 
 
 def _rewrite(
@@ -135,3 +145,5 @@ def _stored(body: Column[bytes], row: Sequence[Any], exchanged: bytes | None) ->
 
 
 _COMMITTED: Final = IDEMPOTENCY.c.outcome == int(Outcome.COMMITTED)
+_OF_COMMANDS: Final = and_(_COMMITTED, IDEMPOTENCY.c.method != ERASE_CUSTOMER)
+_OF_ERASURES: Final = and_(_COMMITTED, IDEMPOTENCY.c.method == ERASE_CUSTOMER)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import Connection, text
+from stateset.common.v1 import position_pb2
 from stateset.order.v1 import order_event_pb2, order_service_pb2
 
 from infra.kernel.position import LogEpochChangedError
@@ -14,6 +15,7 @@ from infra.runtime.clock import ManualClock, SystemClock
 from infra.runtime.database import Database
 from infra.runtime.lifespan import StartupError
 from infra.runtime.sql import open_database
+from order.adapters.requests import ERASE_CUSTOMER
 from order.adapters.sql_epoch import NewEpoch
 from order.adapters.sql_lease import SqlLease
 from order.adapters.sql_log import open_log
@@ -31,6 +33,7 @@ from tests.harness.orders import place, submission
 ORDERS = 650  # more than are changed at a time, in each shard
 BODY = 6  # the column of an event
 OUTCOME, REPLY = 3, 4  # those of a stored answer
+ERASED = ("local", "request-erased")
 TABLES = ("log", "shard_heads", "orders", "order_events", "order_records", "order_personal", "idempotency")
 
 pytestmark = pytest.mark.parametrize("store", ["sqlite", "postgresql"], indirect=True)
@@ -75,6 +78,15 @@ async def used(database_url: str) -> str:
         await writer.submit(submission(ACCEPT, request_id="request-a"))
         await writer.submit(submission(place(4), request_id="request-refused"))
         await log.fence(("local", "request-fenced"), 1)
+        await log.begin(("local", "request-begun"), ERASE_CUSTOMER, b"begun", 1)
+        await log.begin(ERASED, ERASE_CUSTOMER, b"", 1)
+        position = position_pb2.Position(log_epoch=log.log_epoch, next_seq=[0] * SHARDS)
+        erased = order_service_pb2.EraseCustomerPersonalDataResponse(
+            order_ids=[f"\n${log.log_epoch}"],
+            position=position,
+            next_page_token="next",  # noqa: S106 - of a page
+        )
+        await log.finish(ERASED, erased.SerializeToString())
         # An order's id and a reason may say what they like, the epoch and what stands around it among that.
         strange = submission(
             place(1, order_id=f"*${log.log_epoch}"), reason=f"\n${log.log_epoch}", request_id="strange"
@@ -95,6 +107,10 @@ def event_epoch(body: bytes) -> str:
 
 def reply_epoch(body: bytes) -> str:
     return order_service_pb2.PlaceOrderResponse.FromString(body).position.log_epoch
+
+
+def reply_to_erasure(body: bytes) -> order_service_pb2.EraseCustomerPersonalDataResponse:
+    return order_service_pb2.EraseCustomerPersonalDataResponse.FromString(body)
 
 
 def without_event_epoch(body: bytes) -> order_event_pb2.OrderEvent:
@@ -119,14 +135,19 @@ async def test_everything_stays_as_it_was_but_for_the_epoch(used: str) -> None:
     for table in ("shard_heads", "orders", "order_records", "order_personal"):
         assert before[table] == after[table]
     assert done.events == len(after["order_events"]) == ORDERS + 3
-    assert done.replies == len(after["idempotency"]) - 2  # without the refusal and the fence
+    assert done.replies == len(after["idempotency"]) - 3  # without the refusal, the fence and what has only begun
     for row, changed in zip(before["order_events"], after["order_events"], strict=True):
         assert event_epoch(changed[BODY]) == done.after
         assert without(row, BODY) == without(changed, BODY)
         assert without_event_epoch(row[BODY]) == without_event_epoch(changed[BODY])
     for row, changed in zip(before["idempotency"], after["idempotency"], strict=True):
         assert without(row, REPLY) == without(changed, REPLY)
-        if row[OUTCOME] == Outcome.COMMITTED:
+        if row[:2] == ERASED:
+            reply, of_before = reply_to_erasure(changed[REPLY]), reply_to_erasure(row[REPLY])
+            assert reply.position.log_epoch == done.after
+            reply.position.log_epoch = done.before
+            assert reply == of_before
+        elif row[OUTCOME] == Outcome.COMMITTED:
             assert reply_epoch(changed[REPLY]) == done.after
             assert without_reply_epoch(row[REPLY]) == without_reply_epoch(changed[REPLY])
         else:
