@@ -216,7 +216,7 @@ async def open_system(plan: Plan, tell: Callable[[str], None]) -> AsyncIterator[
         The processes by name, all of them serving.
 
     Raises:
-        StartupError: As `supervise`; also if database or broker cannot be had, or its topics do not fit.
+        StartupError: As `supervise`; also if database or broker cannot be had, or the topics there do not fit.
     """
     programs = [
         plan.program(service, worker, _serving(worker.grpc)) for service in SERVICES for worker in plan.workers(service)
@@ -225,10 +225,15 @@ async def open_system(plan: Plan, tell: Callable[[str], None]) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         children = await stack.enter_async_context(supervise(await _beneath(plan, tell), logs=logs, tell=tell))
         if plan.kafka is not None:
-            for difference in await plan.kafka.admin().apply():
-                tell(difference.mended)
+            await _provide_topics(plan.kafka, tell)
         children |= await stack.enter_async_context(supervise(programs, logs=logs, tell=tell))
         yield children
+
+
+async def _provide_topics(kafka: Kafka, tell: Callable[[str], None]) -> None:
+    """Makes topics where none is. Those that are there may be another log's: only who asks for it changes them."""
+    for difference in await kafka.admin().provide():
+        tell(difference.mended if difference.is_missing else f"{difference}; `stateset topics apply` sets it")
 
 
 async def _beneath(plan: Plan, tell: Callable[[str], None]) -> list[Program]:

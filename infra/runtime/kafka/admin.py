@@ -45,16 +45,21 @@ class Difference:
     found: str
     wanted: str
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such topic."""
+        return self.what == "topic"
+
     def __str__(self) -> str:
         """One line."""
-        if self.what == "topic":
+        if self.is_missing:
             return f"{self.topic}: missing"
         return f"{self.topic}: {self.what} is {self.found}, and should be {self.wanted}"
 
     @property
     def mended(self) -> str:
         """One line about it, once it is no more."""
-        return f"{self.topic}: made" if self.what == "topic" else f"{self.topic}: {self.what} set to {self.wanted}"
+        return f"{self.topic}: made" if self.is_missing else f"{self.topic}: {self.what} set to {self.wanted}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +104,22 @@ class TopicAdmin:
             for difference in differences(topic, await self._found(topic), shards=self._shards, prefix=self._prefix)
         ]
 
+    async def provide(self) -> list[Difference]:
+        """Makes the topics where none of them is there, and changes none that is; returns what was made, or differs.
+
+        Raises:
+            StartupError: One is missing among others, or has another number of partitions. Nothing was changed.
+        """
+        found = await self.diff()
+        _refuse_partitions(found)
+        missing = [difference for difference in found if difference.is_missing]
+        if len(missing) == len(TOPICS):
+            await self._create(TOPICS)
+            await self._settle(leaders=True)
+        elif missing:
+            raise StartupError(f"{missing[0]}, and others are there; {_TO_MEND}")
+        return found
+
     async def apply(self) -> list[Difference]:
         """Makes what is missing and corrects configurations; returns what was changed.
 
@@ -109,8 +130,8 @@ class TopicAdmin:
         _refuse_partitions(found)
         for topic in TOPICS:
             mine = [difference for difference in found if difference.topic == topic.name(self._prefix)]
-            if any(difference.what == "topic" for difference in mine):
-                await self._create(topic)
+            if any(difference.is_missing for difference in mine):
+                await self._create([topic])
             elif mine:
                 await self._correct(topic, mine)
         await self._settle(leaders=True)
@@ -143,11 +164,12 @@ class TopicAdmin:
         [future] = self._client.describe_topics(names, request_timeout=_ANSWER_SECONDS).values()
         return await self._answer(future, unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
-    async def _create(self, topic: Topic) -> None:
+    async def _create(self, topics: Iterable[Topic]) -> None:
+        """Makes them by one request, so that who is killed meanwhile leaves all of them or none."""
         # As many replicas as the broker makes by default: how a cluster keeps its records is its own affair.
-        new = NewTopic(topic.name(self._prefix), self._shards, config=dict(topic.config))
-        [future] = self._client.create_topics([new], request_timeout=_ANSWER_SECONDS).values()
-        await self._answer(future, unless=KafkaError.TOPIC_ALREADY_EXISTS)
+        new = [NewTopic(topic.name(self._prefix), self._shards, config=dict(topic.config)) for topic in topics]
+        for future in self._client.create_topics(new, request_timeout=_ANSWER_SECONDS).values():
+            await self._answer(future, unless=KafkaError.TOPIC_ALREADY_EXISTS)
 
     async def _correct(self, topic: Topic, found: Iterable[Difference]) -> None:
         entries = [
@@ -189,7 +211,7 @@ async def check_topics(bootstrap_servers: str, *, shards: int, topic_prefix: str
     found = await TopicAdmin(bootstrap_servers, shards=shards, prefix=topic_prefix).diff()
     _refuse_partitions(found)
     for difference in found:
-        if difference.what == "topic":
+        if difference.is_missing:
             raise StartupError(f"{difference}; {_TO_MEND}")
 
 

@@ -1,10 +1,10 @@
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from infra.runtime.kafka.admin import TopicAdmin, check_topics
 from infra.runtime.lifespan import StartupError
-from infra.runtime.topics import EVENTS, TOPICS
+from infra.runtime.topics import EVENTS, STATE, TOPICS
 from tests.harness.kafka_broker import Kafka
+from tests.harness.kafka_topics import delete_topic, set_retention
 from tests.harness.ports import free_ports
 
 
@@ -20,16 +20,32 @@ async def test_topics_that_are_missing_are_made_and_then_nothing_differs(kafka: 
 async def test_a_configuration_that_drifted_is_told_and_corrected(kafka: Kafka) -> None:
     admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
     await admin.apply()
-    drift = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, EVENTS.name(kafka.prefix), incremental_configs=[drift])
-    client = AdminClient({"bootstrap.servers": kafka.servers})
-    [changed] = client.incremental_alter_configs([resource]).values()
-    changed.result(10)
+    await set_retention(kafka, "1000")
     [told] = await admin.diff()
     assert str(told) == f"{EVENTS.name(kafka.prefix)}: retention.ms is 1000, and should be 604800000"
     await check_topics(kafka.servers, shards=2, topic_prefix=kafka.prefix)
     await admin.apply()
     assert await admin.diff() == []
+
+
+async def test_a_start_makes_topics_where_there_is_none_and_changes_none_that_is_there(kafka: Kafka) -> None:
+    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    assert [difference.is_missing for difference in await admin.provide()] == [True] * 3
+    assert await admin.provide() == []
+    await set_retention(kafka, "1000")
+    [told] = await admin.provide()
+    assert [told] == await admin.diff()
+    assert (told.what, told.found) == ("retention.ms", "1000")
+
+
+async def test_a_start_makes_no_topic_among_others(kafka: Kafka) -> None:
+    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    await admin.apply()
+    missing = STATE.name(kafka.prefix)
+    await delete_topic(kafka, missing)
+    with pytest.raises(StartupError, match=f"^{missing}: missing, and others are there; run `stateset topics apply`$"):
+        await admin.provide()
+    assert [difference.topic for difference in await admin.diff()] == [missing]
 
 
 async def test_another_number_of_partitions_is_refused_in_one_line_and_left_alone(kafka: Kafka) -> None:
