@@ -1,6 +1,6 @@
 """What others do to topics. The broker answers before all of it knows: each waits until it says so itself."""
 
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from infra.runtime.topics import EVENTS
 from tests.harness.kafka_broker import Kafka
@@ -27,3 +27,10 @@ async def delete_topic(kafka: Kafka, topic: str) -> None:
     client = AdminClient({"bootstrap.servers": kafka.servers})
     client.delete_topics([topic])[topic].result(10)
     await eventually(lambda: topic not in client.list_topics(timeout=10).topics)
+
+
+async def make_topic(kafka: Kafka, topic: str, *, partitions: int) -> None:
+    """Makes one topic, which need not be as the table says."""
+    client = AdminClient({"bootstrap.servers": kafka.servers})
+    client.create_topics([NewTopic(topic, partitions)])[topic].result(10)
+    await eventually(lambda: topic in client.list_topics(timeout=10).topics)

@@ -85,23 +85,35 @@ def differences(topic: Topic, found: Found | None, *, shards: int, prefix: str) 
 
 
 class TopicAdmin:
-    """The topics of one installation on one broker.
+    """The topics of one installation on one broker, with as many partitions as its log has `shards`.
 
     Every method raises `StartupError`, in one line, when the broker does not answer or refuses.
     """
 
     def __init__(self, bootstrap_servers: str, *, shards: int, prefix: str) -> None:
+        self.shards = shards
         self._servers = bootstrap_servers
-        self._shards = shards
         self._prefix = prefix
         self._client = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+
+    async def partitions(self) -> int | None:
+        """How many the topics have; none where there is no topic.
+
+        Raises:
+            StartupError: One has others than another.
+        """
+        found = {len(each.partitions) for topic in TOPICS if (each := await self._describe(topic)) is not None}
+        if len(found) > 1:
+            numbers = " and ".join(map(str, sorted(found)))
+            raise StartupError(f"the topics have {numbers} partitions: say with --shards how many the log has")
+        return found.pop() if found else None
 
     async def diff(self) -> list[Difference]:
         """How the broker's topics differ from the table."""
         return [
             difference
             for topic in TOPICS
-            for difference in differences(topic, await self._found(topic), shards=self._shards, prefix=self._prefix)
+            for difference in differences(topic, await self._found(topic), shards=self.shards, prefix=self._prefix)
         ]
 
     async def provide(self) -> list[Difference]:
@@ -167,7 +179,7 @@ class TopicAdmin:
     async def _create(self, topics: Iterable[Topic]) -> None:
         """Makes them by one request, so that who is killed meanwhile leaves all of them or none."""
         # As many replicas as the broker makes by default: how a cluster keeps its records is its own affair.
-        new = [NewTopic(topic.name(self._prefix), self._shards, config=dict(topic.config)) for topic in topics]
+        new = [NewTopic(topic.name(self._prefix), self.shards, config=dict(topic.config)) for topic in topics]
         for future in self._client.create_topics(new, request_timeout=_ANSWER_SECONDS).values():
             await self._answer(future, unless=KafkaError.TOPIC_ALREADY_EXISTS)
 
@@ -220,7 +232,8 @@ def _refuse_partitions(found: Iterable[Difference]) -> None:
         if difference.what == "partitions":
             raise StartupError(
                 f"topic {difference.topic} has {difference.found} partitions, and the log {difference.wanted} shards: "
-                "use a log with as many shards, another --topic-prefix, or `stateset topics reset`"
+                "use a log with as many shards, another --topic-prefix, or "
+                f"`stateset topics reset --shards {difference.wanted}`"
             )
 
 

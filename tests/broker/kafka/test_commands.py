@@ -25,7 +25,11 @@ async def test_topics_are_compared_made_and_begun_anew_by_command(kafka: Kafka) 
     refused = await stateset("topics", "reset", *options)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert (await stateset("topics", "reset", "--yes", "--shards", "3", *options)).code == 0
-    other = await stateset("topics", "apply", *options)
+    again = await stateset("topics", "reset", "--yes", *options)
+    assert (again.code, "with 3 partitions each" in again.out) == (0, True)
+    for action in ("apply", "diff"):
+        assert (await stateset("topics", action, *options)).code == 0
+    other = await stateset("topics", "apply", "--shards", "12", *options)
     assert (other.code, other.err.count("\n")) == (2, 1)
     assert f"topic {name} has 3 partitions, and the log 12 shards" in other.err
 

@@ -4,7 +4,7 @@ from infra.runtime.kafka.admin import TopicAdmin, check_topics
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import EVENTS, STATE, TOPICS
 from tests.harness.kafka_broker import Kafka
-from tests.harness.kafka_topics import delete_topic, set_retention
+from tests.harness.kafka_topics import delete_topic, make_topic, set_retention
 from tests.harness.ports import free_ports
 
 
@@ -51,7 +51,9 @@ async def test_a_start_makes_no_topic_among_others(kafka: Kafka) -> None:
 async def test_another_number_of_partitions_is_refused_in_one_line_and_left_alone(kafka: Kafka) -> None:
     await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).apply()
     other = TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix)
-    with pytest.raises(StartupError, match=r"has 2 partitions, and the log 3 shards.*stateset topics reset"):
+    with pytest.raises(
+        StartupError, match=r"has 2 partitions, and the log 3 shards.*`stateset topics reset --shards 3`"
+    ):
         await other.apply()
     with pytest.raises(StartupError, match="has 2 partitions, and the log 3 shards"):
         await check_topics(kafka.servers, shards=3, topic_prefix=kafka.prefix)
@@ -63,6 +65,18 @@ async def test_a_reset_leaves_empty_topics_with_the_new_number_of_partitions(kaf
     for _ in range(3):
         await TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix).reset()
         assert await TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix).diff() == []
+
+
+async def test_topics_that_differ_in_partitions_leave_it_to_the_caller_how_many_are_right(kafka: Kafka) -> None:
+    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    assert await admin.partitions() is None
+    await admin.apply()
+    assert await admin.partitions() == 2
+    await delete_topic(kafka, STATE.name(kafka.prefix))
+    assert await admin.partitions() == 2
+    await make_topic(kafka, STATE.name(kafka.prefix), partitions=3)
+    with pytest.raises(StartupError, match="the topics have 2 and 3 partitions: say with --shards"):
+        await admin.partitions()
 
 
 async def test_a_topic_that_is_missing_is_named_with_its_remedy(kafka: Kafka) -> None:
