@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from infra.runtime.kafka.admin import TopicAdmin
 from infra.runtime.kafka.local.broker import Installation
 from infra.runtime.kafka.local.java import NoLocalKafkaError
-from tests.harness.e2e_command_line import Started, children_of, started, stateset, stateset_up
+from tests.harness.e2e_command_line import Started, children_of, free_options, started, stateset, stateset_up
+from tests.harness.kafka_broker import local_broker
 from tests.harness.parts import missing
 
 pytestmark = pytest.mark.timeout(240)  # two starts of seven processes, on a crowded machine
@@ -33,6 +35,16 @@ async def test_a_system_on_its_own_kafka_that_is_killed_as_a_whole_goes_on(
         for order_id in ("before", "after"):
             async with started(watch, until=f" {order_id} ") as seen:
                 assert seen.said[-1].split()[4:] == ["v1", "PENDING"]
+
+
+async def test_topics_of_its_own_kafka_that_are_refused_come_with_what_to_remove(tmp_path: Path) -> None:
+    with local_broker(tmp_path) as broker:
+        await TopicAdmin(broker.address, shards=3, prefix="").apply()
+    options = ("--bus", "kafka", "--data-dir", str(tmp_path), *free_options())
+    outcome = await stateset("up", *options, environment={"STATESET_KAFKA_BOOTSTRAP_SERVERS": ""}, seconds=200)
+    refusal, advice = outcome.err.splitlines()
+    assert (outcome.code, "has 3 partitions, and the log 12 shards" in refusal) == (2, True)
+    assert f"remove {tmp_path / 'kafka'} and start again" in advice
 
 
 async def place(up: Started, order_id: str) -> None:
