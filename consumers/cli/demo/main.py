@@ -22,7 +22,7 @@ from consumers.cli.demo.progress import progress
 from consumers.cli.demo.proof import Proof, Work, prove
 from consumers.cli.demo.report import Report, open_console, show, write_json
 from consumers.cli.own_topics import own_topics_advised
-from consumers.cli.preflight import ANY_PORTS, prepare
+from consumers.cli.preflight import ANY_PORTS, prepare, refuse_unwritable
 from consumers.cli.system import LOGS, SERVICES, Plan, open_system
 from infra.runtime.lifespan import run
 from infra.runtime.supervisor import Child
@@ -75,6 +75,7 @@ async def _interrupt(stop: asyncio.Event) -> None:
 
 async def _demo(options: Namespace, advise: Callable[[str], None]) -> Report:
     bus = choose_bus(options.bus, options.data_dir, os.environ)
+    refuse_unwritable(options.data_dir)  # the report belongs there
     work = await Work.load(options.orders)
     # On a Kafka that others use, a log of one run has topics of one run.
     prefix = f"demo-{secrets.token_hex(4)}." if bus.servers else ""
