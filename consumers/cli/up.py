@@ -49,7 +49,7 @@ async def _keep_up(options: Namespace, advise: Callable[[str], None]) -> None:
 
 
 async def _run(plan: Plan) -> None:
-    async with open_system(plan, say):
+    async with open_system(plan, say, broker_may_be_away=True):
         for service in SERVICES:
             for worker in plan.workers(service):
                 say(f"{worker.name:<10} gRPC {plan.grpc[service.name]}   http://{worker.admin}/metrics")

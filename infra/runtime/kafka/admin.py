@@ -28,6 +28,20 @@ _TO_MEND: Final = "run `stateset topics apply`"
 
 T = TypeVar("T")
 
+_AWAY: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001 - confluent-kafka's public name for librdkafka's own codes
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - as above
+        KafkaError._RESOLVE,  # noqa: SLF001 - as above
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - as above
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
+
+class BrokerAwayError(StartupError):
+    """The broker does not answer: for who can start without it, no obstacle."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -87,7 +101,7 @@ def differences(topic: Topic, found: Found | None, *, shards: int, prefix: str) 
 class TopicAdmin:
     """The topics of one installation on one broker, with as many partitions as its log has `shards`.
 
-    Every method raises `StartupError`, in one line, when the broker does not answer or refuses.
+    Every method raises `StartupError`, in one line, when the broker refuses: `BrokerAwayError` when it does not answer.
     """
 
     def __init__(self, bootstrap_servers: str, *, shards: int, prefix: str) -> None:
@@ -209,9 +223,10 @@ class TopicAdmin:
             refusal: Any = error.args[0]
             if refusal.code() == unless:
                 return None
-            raise StartupError(f"Kafka at {self._servers}: {refusal.str()}") from error
+            kind = BrokerAwayError if refusal.code() in _AWAY else StartupError
+            raise kind(f"Kafka at {self._servers}: {refusal.str()}") from error
         except TimeoutError as error:
-            raise StartupError(f"Kafka at {self._servers} does not answer") from error
+            raise BrokerAwayError(f"Kafka at {self._servers} does not answer") from error
 
 
 async def check_topics(bootstrap_servers: str, *, shards: int, topic_prefix: str) -> None:
