@@ -1,4 +1,4 @@
-"""Build hook: turns the .proto files into Python types and a descriptor set under `gen/`."""
+"""Build hook: turns the .proto files into Python types and a descriptor set under `gen/`, beside copies."""
 
 import os
 import shutil
@@ -47,4 +47,6 @@ class GenerateTypes(BuildHookInterface):
             message = "protoc refused the contracts; its message is above"
             raise RuntimeError(message)
         shutil.move(gen / "stateset.binpb", gen / "stateset" / "descriptors.binpb")
+        for source in sources:  # as text, beside their types: for documents, and for tools of other languages
+            shutil.copy(root / source, gen / source)
         (gen / "stateset" / "py.typed").touch()

@@ -191,7 +191,11 @@ def _topics(options: argparse.ArgumentParser) -> None:
         help=f"the broker's (STATESET_KAFKA_BOOTSTRAP_SERVERS, else 127.0.0.1:{KAFKA_PORT})",
     )
     options.add_argument(
-        "--shards", type=_count, default=SHARDS, metavar="N", help=f"the log's, hence partitions ({SHARDS})"
+        "--shards",
+        type=_count,
+        default=None,
+        metavar="N",
+        help=f"the log's, hence partitions (as many as the topics have; {SHARDS} where there is none)",
     )
     _topic_prefix(options)
     options.add_argument("--yes", action="store_true", help="reset without asking")

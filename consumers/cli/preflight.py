@@ -12,7 +12,7 @@ from typing import Final
 from consumers.cli.arguments import EMBEDDED_POSTGRES, SQLITE
 from consumers.cli.bus import SERVERS_VARIABLE, Bus, direct
 from consumers.cli.database import LocalPostgres, Postgres
-from consumers.cli.system import HOST, SERVICES, Kafka, Plan, Worker
+from consumers.cli.system import HOST, LOGS, SERVICES, Kafka, Plan, Worker
 from infra.runtime.addresses import held
 from infra.runtime.kafka.local.broker import LocalBroker
 from infra.runtime.lifespan import SUPERVISED, StartupError
@@ -69,6 +69,8 @@ def prepare(
         existed = data_dir.is_dir()
         if existed:
             stack.enter_context(_held_alone(data_dir))
+        for folder in (data_dir, data_dir / LOGS):
+            refuse_unwritable(folder)
         plan = _plan(data_dir, ports, bus, topic_prefix, database, order_workers)
         for service in SERVICES if plan.postgres is None else ():
             refuse_foreign(plan.file(service), service.name, service.migrations)
@@ -90,6 +92,16 @@ def refuse_unknown_settings(environment: Mapping[str, str]) -> None:
             nearest = get_close_matches(name, known | {SERVERS_VARIABLE}, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else "unset it"
             raise StartupError(f"unknown setting {name} in the environment: {hint}")
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Looks whether files can be made in the folder, if it is there; if not, that shows when it is made.
+
+    Raises:
+        StartupError: They cannot.
+    """
+    if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise StartupError(f"cannot write to the folder {folder}: name another with --data-dir")
 
 
 def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: str, order_workers: int) -> Plan:

@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from consumers.cli.arguments import SHARDS
 from consumers.cli.database import Postgres
 from infra.runtime.grpc.channel import open_channel
-from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.kafka.admin import BrokerAwayError, TopicAdmin
 from infra.runtime.kafka.local.broker import LocalBroker
 from infra.runtime.kafka.local.jars import kafka_version
 from infra.runtime.lifespan import StartupError
@@ -209,14 +209,21 @@ class Plan:
 
 
 @asynccontextmanager
-async def open_system(plan: Plan, tell: Callable[[str], None]) -> AsyncIterator[Mapping[str, Child]]:
+async def open_system(
+    plan: Plan, tell: Callable[[str], None], *, broker_may_be_away: bool = False
+) -> AsyncIterator[Mapping[str, Child]]:
     """Runs every service of the plan while the context lasts, and beneath them what is ours of database and bus.
+
+    Args:
+        plan: Where it is to live.
+        tell: Is told what happens, a line at a time.
+        broker_may_be_away: Start without a broker that is not ours and does not answer; the services wait for it.
 
     Yields:
         The processes by name, all of them serving.
 
     Raises:
-        StartupError: As `supervise`; also if database or broker cannot be had, or its topics do not fit.
+        StartupError: As `supervise`; also if database or broker cannot be had, or the topics there do not fit.
     """
     programs = [
         plan.program(service, worker, _serving(worker.grpc)) for service in SERVICES for worker in plan.workers(service)
@@ -225,10 +232,22 @@ async def open_system(plan: Plan, tell: Callable[[str], None]) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         children = await stack.enter_async_context(supervise(await _beneath(plan, tell), logs=logs, tell=tell))
         if plan.kafka is not None:
-            for difference in await plan.kafka.admin().apply():
-                tell(difference.mended)
+            await _provide_topics(plan.kafka, tell, may_be_away=broker_may_be_away and plan.kafka.broker is None)
         children |= await stack.enter_async_context(supervise(programs, logs=logs, tell=tell))
         yield children
+
+
+async def _provide_topics(kafka: Kafka, tell: Callable[[str], None], *, may_be_away: bool) -> None:
+    """Makes topics where none is. Those that are there may be another log's: only who asks for it changes them."""
+    try:
+        found = await kafka.admin().provide()
+    except BrokerAwayError as error:
+        if not may_be_away:
+            raise
+        tell(f"{error}; its topics were not looked at: once it is there, `stateset topics apply` makes those it lacks")
+        return
+    for difference in found:
+        tell(difference.mended if difference.is_missing else f"{difference}; `stateset topics apply` sets it")
 
 
 async def _beneath(plan: Plan, tell: Callable[[str], None]) -> list[Program]:

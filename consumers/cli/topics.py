@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from consumers.cli.arguments import SHARDS
 from consumers.cli.asyncapi import document
 from consumers.cli.console import complain, say
 from infra.runtime.kafka.admin import TopicAdmin
@@ -24,8 +25,20 @@ def main(options: Namespace) -> int:
 
 
 async def _on_broker(options: Namespace) -> int:
-    admin = TopicAdmin(options.bootstrap_servers, shards=options.shards, prefix=options.topic_prefix)
-    return await _ACTIONS[options.action](admin, options)
+    return await _ACTIONS[options.action](await _admin(options), options)
+
+
+async def _admin(options: Namespace) -> TopicAdmin:
+    """The topics, with the partitions that were asked for, else those that they have."""
+
+    def of(shards: int) -> TopicAdmin:
+        return TopicAdmin(options.bootstrap_servers, shards=shards, prefix=options.topic_prefix)
+
+    if options.shards is not None:
+        return of(options.shards)
+    supposed = of(SHARDS)
+    found = await supposed.partitions()
+    return supposed if found is None else of(found)
 
 
 async def _apply(admin: TopicAdmin, _: Namespace) -> int:
@@ -45,6 +58,7 @@ async def _diff(admin: TopicAdmin, _: Namespace) -> int:
 async def _reset(admin: TopicAdmin, options: Namespace) -> int:
     if not options.yes:
         raise StartupError("reset deletes the topics with every record in them: say --yes as well")
+    say(f"Deleting the topics and making them anew with {admin.shards} partitions each.")
     await admin.reset()
     say("The topics are new and empty; the Order Service's relay fills them again from its log.")
     return 0

@@ -3,30 +3,36 @@
 import asyncio
 import os
 from argparse import Namespace
+from collections.abc import Callable
 
 from consumers.cli.bus import choose_bus
-from consumers.cli.console import say
+from consumers.cli.console import complain, say
+from consumers.cli.own_topics import own_topics_advised
 from consumers.cli.preflight import Ports, prepare
-from consumers.cli.system import SERVICES, open_system
+from consumers.cli.system import SERVICES, Plan, open_system
 from infra.runtime.lifespan import run
 
 
 def main(options: Namespace) -> int:
     """Runs the command; returns its exit code."""
-    return run(lambda stop: serve(options, stop))
+    advice: list[str] = []
+    code = run(lambda stop: serve(options, stop, advice.append))
+    for line in advice:
+        complain(line)
+    return code
 
 
-async def serve(options: Namespace, stop: asyncio.Event) -> None:
-    """Runs the system until `stop` is set, which may be while it still starts."""
+async def serve(options: Namespace, stop: asyncio.Event, advise: Callable[[str], None]) -> None:
+    """Runs the system until `stop` is set, which may be while it still starts; advises on what cannot be started."""
     async with asyncio.TaskGroup() as group:
-        system = group.create_task(_keep_up(options), name="system")
+        system = group.create_task(_keep_up(options, advise), name="system")
         await stop.wait()
         say("Stopping.")
         system.cancel()
     say("Stopped.")
 
 
-async def _keep_up(options: Namespace) -> None:
+async def _keep_up(options: Namespace, advise: Callable[[str], None]) -> None:
     bus = choose_bus(options.bus, options.data_dir, os.environ)
     with prepare(
         options.data_dir,
@@ -38,17 +44,22 @@ async def _keep_up(options: Namespace) -> None:
     ) as plan:
         say(bus.line)
         say(f"data: {plan.data_dir}")
-        async with open_system(plan, say):
-            for service in SERVICES:
-                for worker in plan.workers(service):
-                    say(f"{worker.name:<10} gRPC {plan.grpc[service.name]}   http://{worker.admin}/metrics")
-            say(f"{'gateway':<10} http://{plan.http}   HTTP/JSON, events and WebSocket; /docs shows them")
-            if plan.postgres is not None:
-                say(f"{'postgres':<10} {plan.postgres.shown}   a schema stateset_… for each service")
-            if plan.kafka is not None:
-                say(f"{'kafka':<10} {plan.kafka.servers}   topics {', '.join(plan.kafka.topics)}")
-            say("Everything is up. Ctrl-C stops it.")
-            await asyncio.Event().wait()  # until cancelled
+        with own_topics_advised(plan, advise):
+            await _run(plan)
+
+
+async def _run(plan: Plan) -> None:
+    async with open_system(plan, say, broker_may_be_away=True):
+        for service in SERVICES:
+            for worker in plan.workers(service):
+                say(f"{worker.name:<10} gRPC {plan.grpc[service.name]}   http://{worker.admin}/metrics")
+        say(f"{'gateway':<10} http://{plan.http}   HTTP/JSON, events and WebSocket; /docs shows them")
+        if plan.postgres is not None:
+            say(f"{'postgres':<10} {plan.postgres.shown}   a schema stateset_… for each service")
+        if plan.kafka is not None:
+            say(f"{'kafka':<10} {plan.kafka.servers}   topics {', '.join(plan.kafka.topics)}")
+        say("Everything is up. Ctrl-C stops it.")
+        await asyncio.Event().wait()  # until cancelled
 
 
 def _ports(options: Namespace) -> Ports:

@@ -2,12 +2,13 @@
 
 import asyncio
 import fcntl
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TextIO, TypeVar
 from zlib import crc32
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 _READERS: Final = 4  # threads; enough to keep both cores of a small machine busy, each costs one connection
 _BUSY_TIMEOUT_MS: Final = 5000
+_ANOTHER: Final = "name another file with --database"
 _WAL_PAGES_MAX: Final = 20_000  # 80 MB between checkpoints: more spreads their cost further, and lengthens recovery
 
 
@@ -90,7 +92,6 @@ async def open_sqlite(
     if must_exist:
         _refuse_missing(path)
     refuse_foreign(path, service, migrations)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _held_alone(path):
         engine = _engine(path)
         try:
@@ -114,13 +115,19 @@ def refuse_foreign(path: Path, service: str, migrations: Path) -> None:
     """Looks at an existing file without changing a byte of it; a missing or empty one is anybody's.
 
     Raises:
-        StartupError: It is not the service's, or is newer than this program.
+        StartupError: It cannot be written, is not the service's, or is newer than this program.
     """
-    if not path.exists() or path.stat().st_size == 0:
+    if not path.exists():
         return
-    advice = f"name another file with --database, or move {path} away"
+    if not os.access(path, os.W_OK):
+        raise StartupError(f"{path} cannot be written: give this user the right to, or {_ANOTHER}")
+    if path.stat().st_size == 0:
+        return
+    advice = f"{_ANOTHER}, or move {path} away"
     try:
         application_id, tables, revision = _look_at(path)
+    except sqlite3.OperationalError as error:  # whosever it is: its folder cannot be written, or it is in use
+        raise StartupError(f"{path} cannot be used ({error}): {advice}") from error
     except sqlite3.DatabaseError as error:
         raise StartupError(f"{path} is not a database of the {service} service ({error}): {advice}") from error
     if application_id == 0 and not tables:
@@ -151,12 +158,20 @@ def _application_id(service: str) -> int:
 
 @contextmanager
 def _held_alone(path: Path) -> Iterator[None]:
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
+    with _open_lock(path) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise StartupError(f"{path} is open in another process: stop that one, or use another file") from error
         yield
+
+
+def _open_lock(path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.with_name(f"{path.name}.lock").open("w")
+    except OSError as error:
+        raise StartupError(f"nothing can be written beside {path} ({error.strerror}): {_ANOTHER}") from error
 
 
 def _engine(path: Path) -> Engine:

@@ -82,7 +82,7 @@ class Child:
         """Runs the program again and again, until it is cancelled; that leaves the process to `stop`.
 
         Raises:
-            StartupError: The program cannot start as it was told to. Its own line says why.
+            StartupError: The program cannot start as it was told to, and its own line says why; or it can have no log.
         """
         backoff = Backoff()
         while True:
@@ -190,10 +190,13 @@ def _how(code: int) -> str:
 
 
 def _open_log(path: Path) -> BinaryIO:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
-        path.replace(path.with_name(f"{path.name}.1"))
-    return path.open("ab")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
+            path.replace(path.with_name(f"{path.name}.1"))
+        return path.open("ab")
+    except OSError as error:
+        raise StartupError(f"cannot write the log {path} ({error.strerror}): see that it can be written") from error
 
 
 def _last_line(path: Path, start: int) -> str:

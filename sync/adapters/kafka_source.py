@@ -42,6 +42,9 @@ class KafkaSource:
 
     Every reader has a consumer of its own, opened anew when the broker fails it or when it stands still although the
     log goes on. A range that the topic lacks is asked for at the Order Service.
+
+    A topic that cannot be this log's ends a process that starts. One that serves already says so and looks again, as
+    topics can be made right under it.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class KafkaSource:
         self._servers = bootstrap_servers
         self._topic = EVENTS.name(topic_prefix)
         self._stall_seconds = stall_seconds
+        self._started = False
 
     async def head(self) -> LogHead:
         """See `EventSource.head`."""
@@ -66,8 +70,13 @@ class KafkaSource:
         return await self._orders.record_times(position, shards)
 
     async def follow(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
-        """See `EventSource.follow`."""
-        async with aclosing(self._tail(start, range(len(start.next_seq)))) as arrivals:
+        """See `EventSource.follow`.
+
+        Raises:
+            StartupError: At the first look of the first reader: the topic cannot be this log's.
+        """
+        starting, self._started = not self._started, True
+        async with aclosing(self._tail(start, range(len(start.next_seq)), starting=starting)) as arrivals:
             async for batches in arrivals:
                 yield batches
 
@@ -82,12 +91,15 @@ class KafkaSource:
         """See `EventSource.confirm`."""
         await self._orders.confirm(position)
 
-    async def _tail(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Sequence[Batch], None]:
+    async def _tail(
+        self, start: Position, shards: Sequence[int], *, starting: bool = False
+    ) -> AsyncGenerator[Sequence[Batch], None]:
         head = await _head(self._orders)
         if head is not None:  # else the records themselves will show whether the topic is the position's
             check_log(start, head.log_epoch, len(head.next_seq))
             check_start(start, head.earliest_seq, head.next_seq, shards)
-        tail = _Tail(self._orders, self._servers, self._topic, Assembly(start, shards), _Watch(self._stall_seconds))
+        assembly, watch = Assembly(start, shards), _Watch(self._stall_seconds)
+        tail = _Tail(self._orders, self._servers, self._topic, assembly, watch, starting)
         tail.watch.look(start, head)
         async with aclosing(tail.run()) as arrivals:
             async for batches in arrivals:
@@ -125,6 +137,7 @@ class _Tail:
     topic: str
     assembly: Assembly
     watch: _Watch
+    starting: bool
     stalled: dict[int, int] = field(default_factory=dict)
 
     async def run(self) -> AsyncGenerator[Sequence[Batch], None]:
@@ -138,6 +151,12 @@ class _Tail:
             except BrokerError as error:
                 REOPENED.labels(type(error).__name__).inc()
                 _log.warning("the topic cannot be read and is opened again", error=str(error))
+            except StartupError as error:
+                if self.starting:
+                    raise
+                REOPENED.labels("refused").inc()
+                _log.error("the topic is refused and looked at again", reason="TOPIC_REFUSED", error=str(error))
+            self.starting = False
             await self._look()
             async with aclosing(self._fill_stalled()) as fillings:
                 async for batches in fillings:
@@ -148,6 +167,7 @@ class _Tail:
     async def _consume(self) -> AsyncGenerator[Sequence[Batch], None]:
         """One consumer's arrivals; ends when a shard stands still that should not."""
         starts = await asyncio.to_thread(self._starts, self.assembly.wanted())
+        self.starting = False
         async with open_reader(self.servers, self.topic, starts) as reader:
             while not self.stalled:
                 async with aclosing(self._taken(await self._arrived(reader))) as arrivals:
@@ -162,7 +182,10 @@ class _Tail:
         with closing(Lookup(self.servers, committed=False)) as lookup:
             topic = lookup.topic(self.topic)
             if topic.partitions != shards:
-                raise StartupError(f"topic {topic.name} has {topic.partitions} partitions, the log {shards} shards")
+                raise StartupError(
+                    f"topic {topic.name} has {topic.partitions} partitions, the log {shards} shards: "
+                    f"`stateset topics reset --shards {shards}` makes it anew"
+                )
             return offsets_of(lookup, topic, wanted, self.assembly.position.log_epoch)
 
     async def _arrived(self, reader: Reader) -> Sequence[Message]:

@@ -84,6 +84,19 @@ async def test_a_port_in_use_is_refused_before_anything_is_made(option: str, tmp
     assert content(tmp_path) == {}
 
 
+@pytest.mark.parametrize("command", ["up", "demo"])
+async def test_a_folder_of_logs_that_cannot_be_used_is_refused_before_anything_is_made(
+    command: str, tmp_path: Path
+) -> None:
+    folder = tmp_path if command == "up" else tmp_path / "demo"
+    folder.mkdir(exist_ok=True)
+    (folder / "logs").touch()
+    before = content(tmp_path)
+    outcome = await stateset(command, "--bus", "direct", "--data-dir", str(tmp_path))
+    assert f"cannot write to the folder {folder / 'logs'}: name another" in said_why(outcome)
+    assert content(tmp_path) == before
+
+
 @pytest.mark.parametrize("service", [service.name for service in SERVICES])
 async def test_a_database_that_is_not_ours_is_refused_and_left_alone(service: str, tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / f"{service}.db")

@@ -5,7 +5,7 @@ import os
 import secrets
 import shutil
 from argparse import Namespace
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -21,7 +21,8 @@ from consumers.cli.demo.own_database import own_database
 from consumers.cli.demo.progress import progress
 from consumers.cli.demo.proof import Proof, Work, prove
 from consumers.cli.demo.report import Report, open_console, show, write_json
-from consumers.cli.preflight import ANY_PORTS, prepare
+from consumers.cli.own_topics import own_topics_advised
+from consumers.cli.preflight import ANY_PORTS, prepare, refuse_unwritable
 from consumers.cli.system import LOGS, SERVICES, Plan, open_system
 from infra.runtime.lifespan import run
 from infra.runtime.supervisor import Child
@@ -35,15 +36,18 @@ _DATABASE_SUFFIXES: Final = ("", "-wal", "-shm", ".lock")
 def main(options: Namespace) -> int:
     """Runs the command; returns its exit code: 0 only if every check holds."""
     reports: list[Report] = []
+    advice: list[str] = []
 
     async def serve(stop: asyncio.Event) -> None:
-        reports.append(await _until(stop, options))
+        reports.append(await _until(stop, options, advice.append))
 
     code = 1
     try:
         code = run(serve)
     except* (DemoError, StateSetError, grpc.aio.AioRpcError) as failures:
         complain(f"demo: {_said(failures)}; the services' logs are in {options.data_dir / _FOLDER / LOGS}")
+    for line in advice:
+        complain(line)
     if code or not reports:
         return code or 1
     [report] = reports
@@ -55,11 +59,11 @@ def main(options: Namespace) -> int:
     return 1 if wrong else 0
 
 
-async def _until(stop: asyncio.Event, options: Namespace) -> Report:
+async def _until(stop: asyncio.Event, options: Namespace, advise: Callable[[str], None]) -> Report:
     """The demo, ended early by `stop`."""
     async with asyncio.TaskGroup() as group:
         watch = group.create_task(_interrupt(stop), name="interrupt")
-        report = await _demo(options)
+        report = await _demo(options, advise)
         watch.cancel()
     return report
 
@@ -69,8 +73,9 @@ async def _interrupt(stop: asyncio.Event) -> None:
     raise DemoError("stopped before the end")
 
 
-async def _demo(options: Namespace) -> Report:
+async def _demo(options: Namespace, advise: Callable[[str], None]) -> Report:
     bus = choose_bus(options.bus, options.data_dir, os.environ)
+    refuse_unwritable(options.data_dir)  # the report belongs there
     work = await Work.load(options.orders)
     # On a Kafka that others use, a log of one run has topics of one run.
     prefix = f"demo-{secrets.token_hex(4)}." if bus.servers else ""
@@ -80,9 +85,10 @@ async def _demo(options: Namespace) -> Report:
         _clear(prepared)
         (options.data_dir / REPORT).unlink(missing_ok=True)
         say(bus.line)
-        async with _apart(prepared) as plan, open_system(plan, say) as children:
-            proof = await _prove(work, plan, options.speed)
-            return _report(work, proof, children, plan)
+        with own_topics_advised(prepared, advise):
+            async with _apart(prepared) as plan, open_system(plan, say) as children:
+                proof = await _prove(work, plan, options.speed)
+                return _report(work, proof, children, plan)
 
 
 @asynccontextmanager

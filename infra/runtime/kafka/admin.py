@@ -28,6 +28,20 @@ _TO_MEND: Final = "run `stateset topics apply`"
 
 T = TypeVar("T")
 
+_AWAY: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,  # noqa: SLF001 - confluent-kafka's public name for librdkafka's own codes
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - as above
+        KafkaError._RESOLVE,  # noqa: SLF001 - as above
+        KafkaError._TIMED_OUT,  # noqa: SLF001 - as above
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
+
+class BrokerAwayError(StartupError):
+    """The broker does not answer: for who can start without it, no obstacle."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -45,16 +59,21 @@ class Difference:
     found: str
     wanted: str
 
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such topic."""
+        return self.what == "topic"
+
     def __str__(self) -> str:
         """One line."""
-        if self.what == "topic":
+        if self.is_missing:
             return f"{self.topic}: missing"
         return f"{self.topic}: {self.what} is {self.found}, and should be {self.wanted}"
 
     @property
     def mended(self) -> str:
         """One line about it, once it is no more."""
-        return f"{self.topic}: made" if self.what == "topic" else f"{self.topic}: {self.what} set to {self.wanted}"
+        return f"{self.topic}: made" if self.is_missing else f"{self.topic}: {self.what} set to {self.wanted}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,24 +99,52 @@ def differences(topic: Topic, found: Found | None, *, shards: int, prefix: str) 
 
 
 class TopicAdmin:
-    """The topics of one installation on one broker.
+    """The topics of one installation on one broker, with as many partitions as its log has `shards`.
 
-    Every method raises `StartupError`, in one line, when the broker does not answer or refuses.
+    Every method raises `StartupError`, in one line, when the broker refuses: `BrokerAwayError` when it does not answer.
     """
 
     def __init__(self, bootstrap_servers: str, *, shards: int, prefix: str) -> None:
+        self.shards = shards
         self._servers = bootstrap_servers
-        self._shards = shards
         self._prefix = prefix
         self._client = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+
+    async def partitions(self) -> int | None:
+        """How many the topics have; none where there is no topic.
+
+        Raises:
+            StartupError: One has others than another.
+        """
+        found = {len(each.partitions) for topic in TOPICS if (each := await self._describe(topic)) is not None}
+        if len(found) > 1:
+            numbers = " and ".join(map(str, sorted(found)))
+            raise StartupError(f"the topics have {numbers} partitions: say with --shards how many the log has")
+        return found.pop() if found else None
 
     async def diff(self) -> list[Difference]:
         """How the broker's topics differ from the table."""
         return [
             difference
             for topic in TOPICS
-            for difference in differences(topic, await self._found(topic), shards=self._shards, prefix=self._prefix)
+            for difference in differences(topic, await self._found(topic), shards=self.shards, prefix=self._prefix)
         ]
+
+    async def provide(self) -> list[Difference]:
+        """Makes the topics where none of them is there, and changes none that is; returns what was made, or differs.
+
+        Raises:
+            StartupError: One is missing among others, or has another number of partitions. Nothing was changed.
+        """
+        found = await self.diff()
+        _refuse_partitions(found)
+        missing = [difference for difference in found if difference.is_missing]
+        if len(missing) == len(TOPICS):
+            await self._create(TOPICS)
+            await self._settle(leaders=True)
+        elif missing:
+            raise StartupError(f"{missing[0]}, and others are there; {_TO_MEND}")
+        return found
 
     async def apply(self) -> list[Difference]:
         """Makes what is missing and corrects configurations; returns what was changed.
@@ -109,8 +156,8 @@ class TopicAdmin:
         _refuse_partitions(found)
         for topic in TOPICS:
             mine = [difference for difference in found if difference.topic == topic.name(self._prefix)]
-            if any(difference.what == "topic" for difference in mine):
-                await self._create(topic)
+            if any(difference.is_missing for difference in mine):
+                await self._create([topic])
             elif mine:
                 await self._correct(topic, mine)
         await self._settle(leaders=True)
@@ -143,11 +190,12 @@ class TopicAdmin:
         [future] = self._client.describe_topics(names, request_timeout=_ANSWER_SECONDS).values()
         return await self._answer(future, unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
-    async def _create(self, topic: Topic) -> None:
+    async def _create(self, topics: Iterable[Topic]) -> None:
+        """Makes them by one request, so that who is killed meanwhile leaves all of them or none."""
         # As many replicas as the broker makes by default: how a cluster keeps its records is its own affair.
-        new = NewTopic(topic.name(self._prefix), self._shards, config=dict(topic.config))
-        [future] = self._client.create_topics([new], request_timeout=_ANSWER_SECONDS).values()
-        await self._answer(future, unless=KafkaError.TOPIC_ALREADY_EXISTS)
+        new = [NewTopic(topic.name(self._prefix), self.shards, config=dict(topic.config)) for topic in topics]
+        for future in self._client.create_topics(new, request_timeout=_ANSWER_SECONDS).values():
+            await self._answer(future, unless=KafkaError.TOPIC_ALREADY_EXISTS)
 
     async def _correct(self, topic: Topic, found: Iterable[Difference]) -> None:
         entries = [
@@ -175,9 +223,10 @@ class TopicAdmin:
             refusal: Any = error.args[0]
             if refusal.code() == unless:
                 return None
-            raise StartupError(f"Kafka at {self._servers}: {refusal.str()}") from error
+            kind = BrokerAwayError if refusal.code() in _AWAY else StartupError
+            raise kind(f"Kafka at {self._servers}: {refusal.str()}") from error
         except TimeoutError as error:
-            raise StartupError(f"Kafka at {self._servers} does not answer") from error
+            raise BrokerAwayError(f"Kafka at {self._servers} does not answer") from error
 
 
 async def check_topics(bootstrap_servers: str, *, shards: int, topic_prefix: str) -> None:
@@ -189,7 +238,7 @@ async def check_topics(bootstrap_servers: str, *, shards: int, topic_prefix: str
     found = await TopicAdmin(bootstrap_servers, shards=shards, prefix=topic_prefix).diff()
     _refuse_partitions(found)
     for difference in found:
-        if difference.what == "topic":
+        if difference.is_missing:
             raise StartupError(f"{difference}; {_TO_MEND}")
 
 
@@ -198,7 +247,8 @@ def _refuse_partitions(found: Iterable[Difference]) -> None:
         if difference.what == "partitions":
             raise StartupError(
                 f"topic {difference.topic} has {difference.found} partitions, and the log {difference.wanted} shards: "
-                "use a log with as many shards, another --topic-prefix, or `stateset topics reset`"
+                "use a log with as many shards, another --topic-prefix, or "
+                f"`stateset topics reset --shards {difference.wanted}`"
             )
 
 

@@ -6,9 +6,12 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 
 from infra.runtime.topics import EVENTS
-from tests.harness.e2e_command_line import stateset
+from tests.harness.e2e_command_line import free_options, stateset
 from tests.harness.kafka_broker import Kafka
+from tests.harness.kafka_log import TopicWriter
+from tests.harness.kafka_topics import set_retention
 from tests.harness.ports import free_ports
+from tests.harness.sync_log import LogMaker
 
 
 async def test_topics_are_compared_made_and_begun_anew_by_command(kafka: Kafka) -> None:
@@ -22,7 +25,11 @@ async def test_topics_are_compared_made_and_begun_anew_by_command(kafka: Kafka) 
     refused = await stateset("topics", "reset", *options)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert (await stateset("topics", "reset", "--yes", "--shards", "3", *options)).code == 0
-    other = await stateset("topics", "apply", *options)
+    again = await stateset("topics", "reset", "--yes", *options)
+    assert (again.code, "with 3 partitions each" in again.out) == (0, True)
+    for action in ("apply", "diff"):
+        assert (await stateset("topics", action, *options)).code == 0
+    other = await stateset("topics", "apply", "--shards", "12", *options)
     assert (other.code, other.err.count("\n")) == (2, 1)
     assert f"topic {name} has 3 partitions, and the log 12 shards" in other.err
 
@@ -33,6 +40,25 @@ async def test_a_broker_that_is_away_stops_a_start_with_one_line(tmp_path: Path)
     outcome = await stateset("demo", "--orders", "1", "--data-dir", str(tmp_path), environment=environment)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert f"Kafka at 127.0.0.1:{port}" in outcome.err
+
+
+async def test_a_start_on_topics_of_another_log_is_refused_and_leaves_them_as_they_are(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    log = LogMaker()
+    topics = TopicWriter(kafka, log)
+    await topics.admin.apply()
+    await set_retention(kafka, "-1")
+    log.group()
+    topics.keep_up()
+    before = await topics.admin.diff()
+    environment = {"STATESET_KAFKA_BOOTSTRAP_SERVERS": kafka.servers, "STATESET_ORDER_SHARDS": str(log.shards)}
+    options = ("--data-dir", str(tmp_path), "--topic-prefix", kafka.prefix, *free_options())
+    outcome = await stateset("up", *options, environment=environment)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert f"holds log {log.log_epoch}, this is log" in outcome.err
+    assert f"{before[0]}; `stateset topics apply` sets it\n" in outcome.out
+    assert before == await topics.admin.diff()
 
 
 async def test_the_demo_on_a_broker_of_others_proves_itself_and_leaves_no_topic(kafka: Kafka, tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
 import pytest
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from infra.runtime.kafka.admin import TopicAdmin, check_topics
+from infra.runtime.kafka.admin import BrokerAwayError, TopicAdmin, check_topics
 from infra.runtime.lifespan import StartupError
-from infra.runtime.topics import EVENTS, TOPICS
+from infra.runtime.topics import EVENTS, STATE, TOPICS
 from tests.harness.kafka_broker import Kafka
+from tests.harness.kafka_topics import delete_topic, make_topic, set_retention
 from tests.harness.ports import free_ports
 
 
@@ -20,11 +20,7 @@ async def test_topics_that_are_missing_are_made_and_then_nothing_differs(kafka: 
 async def test_a_configuration_that_drifted_is_told_and_corrected(kafka: Kafka) -> None:
     admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
     await admin.apply()
-    drift = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, EVENTS.name(kafka.prefix), incremental_configs=[drift])
-    client = AdminClient({"bootstrap.servers": kafka.servers})
-    [changed] = client.incremental_alter_configs([resource]).values()
-    changed.result(10)
+    await set_retention(kafka, "1000")
     [told] = await admin.diff()
     assert str(told) == f"{EVENTS.name(kafka.prefix)}: retention.ms is 1000, and should be 604800000"
     await check_topics(kafka.servers, shards=2, topic_prefix=kafka.prefix)
@@ -32,10 +28,32 @@ async def test_a_configuration_that_drifted_is_told_and_corrected(kafka: Kafka) 
     assert await admin.diff() == []
 
 
+async def test_a_start_makes_topics_where_there_is_none_and_changes_none_that_is_there(kafka: Kafka) -> None:
+    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    assert [difference.is_missing for difference in await admin.provide()] == [True] * 3
+    assert await admin.provide() == []
+    await set_retention(kafka, "1000")
+    [told] = await admin.provide()
+    assert [told] == await admin.diff()
+    assert (told.what, told.found) == ("retention.ms", "1000")
+
+
+async def test_a_start_makes_no_topic_among_others(kafka: Kafka) -> None:
+    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    await admin.apply()
+    missing = STATE.name(kafka.prefix)
+    await delete_topic(kafka, missing)
+    with pytest.raises(StartupError, match=f"^{missing}: missing, and others are there; run `stateset topics apply`$"):
+        await admin.provide()
+    assert [difference.topic for difference in await admin.diff()] == [missing]
+
+
 async def test_another_number_of_partitions_is_refused_in_one_line_and_left_alone(kafka: Kafka) -> None:
     await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).apply()
     other = TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix)
-    with pytest.raises(StartupError, match=r"has 2 partitions, and the log 3 shards.*stateset topics reset"):
+    with pytest.raises(
+        StartupError, match=r"has 2 partitions, and the log 3 shards.*`stateset topics reset --shards 3`"
+    ):
         await other.apply()
     with pytest.raises(StartupError, match="has 2 partitions, and the log 3 shards"):
         await check_topics(kafka.servers, shards=3, topic_prefix=kafka.prefix)
@@ -49,6 +67,18 @@ async def test_a_reset_leaves_empty_topics_with_the_new_number_of_partitions(kaf
         assert await TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix).diff() == []
 
 
+async def test_topics_that_differ_in_partitions_leave_it_to_the_caller_how_many_are_right(kafka: Kafka) -> None:
+    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    assert await admin.partitions() is None
+    await admin.apply()
+    assert await admin.partitions() == 2
+    await delete_topic(kafka, STATE.name(kafka.prefix))
+    assert await admin.partitions() == 2
+    await make_topic(kafka, STATE.name(kafka.prefix), partitions=3)
+    with pytest.raises(StartupError, match="the topics have 2 and 3 partitions: say with --shards"):
+        await admin.partitions()
+
+
 async def test_a_topic_that_is_missing_is_named_with_its_remedy(kafka: Kafka) -> None:
     with pytest.raises(
         StartupError, match=f"{kafka.prefix}stateset.order.v1.events: missing; run `stateset topics apply`"
@@ -58,7 +88,7 @@ async def test_a_topic_that_is_missing_is_named_with_its_remedy(kafka: Kafka) ->
 
 async def test_a_broker_that_is_away_is_one_line() -> None:
     [port] = free_ports(1)
-    with pytest.raises(StartupError, match=f"^Kafka at 127.0.0.1:{port}") as refused:
+    with pytest.raises(BrokerAwayError, match=f"^Kafka at 127.0.0.1:{port}") as refused:
         await check_topics(f"127.0.0.1:{port}", shards=3, topic_prefix="")
     assert "\n" not in str(refused.value)
 

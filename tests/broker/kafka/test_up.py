@@ -7,10 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from consumers.cli.arguments import SHARDS
+from infra.runtime.kafka.admin import TopicAdmin
 from infra.runtime.kafka.local.broker import Installation
 from infra.runtime.kafka.local.java import NoLocalKafkaError
-from tests.harness.e2e_command_line import Started, children_of, started, stateset, stateset_up
+from infra.runtime.topics import EVENTS
+from tests.harness.e2e_command_line import Started, children_of, free_options, started, stateset, stateset_up
+from tests.harness.kafka_broker import local_broker
+from tests.harness.kafka_records import read_topic
 from tests.harness.parts import missing
+from tests.harness.system_waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)  # two starts of seven processes, on a crowded machine
 
@@ -33,6 +39,36 @@ async def test_a_system_on_its_own_kafka_that_is_killed_as_a_whole_goes_on(
         for order_id in ("before", "after"):
             async with started(watch, until=f" {order_id} ") as seen:
                 assert seen.said[-1].split()[4:] == ["v1", "PENDING"]
+
+
+async def test_topics_of_its_own_kafka_that_are_refused_come_with_what_to_remove(tmp_path: Path) -> None:
+    with local_broker(tmp_path) as broker:
+        await TopicAdmin(broker.address, shards=3, prefix="").apply()
+    options = ("--bus", "kafka", "--data-dir", str(tmp_path), *free_options())
+    outcome = await stateset("up", *options, environment={"STATESET_KAFKA_BOOTSTRAP_SERVERS": ""}, seconds=200)
+    refusal, advice = outcome.err.splitlines()
+    assert (outcome.code, "has 3 partitions, and the log 12 shards" in refusal) == (2, True)
+    assert f"remove {tmp_path / 'kafka'} and start again" in advice
+
+
+async def test_a_system_whose_broker_is_away_takes_commands_and_publishes_them_once_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_broker(tmp_path) as broker:
+        monkeypatch.setenv("STATESET_KAFKA_BOOTSTRAP_SERVERS", broker.address)
+        broker.stop()
+        async with stateset_up(tmp_path / "data", bus="kafka") as up:
+            assert [line for line in up.said if "its topics were not looked at" in line]
+            await place(up, "before")
+            broker.start()
+            applied = await stateset("topics", "apply")
+            assert applied.code == 0, applied.err
+            await eventually(lambda: any(read_topic(broker.address, EVENTS.base_name, SHARDS).values()))
+            await place(up, "after")
+            watch = ("watch", "--from-start", "--address", up.address("sync"))
+            for order_id in ("before", "after"):
+                async with started(watch, until=f" {order_id} "):
+                    pass
 
 
 async def place(up: Started, order_id: str) -> None:

@@ -14,6 +14,7 @@ from stateset.stream.v1 import stream_pb2
 
 from infra.kernel.position import Position
 from infra.runtime.grpc.channel import open_channel
+from infra.runtime.kafka.admin import TopicAdmin
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import EVENTS
 from sync.adapters.kafka_source import KafkaSource
@@ -25,6 +26,7 @@ from tests.harness.kafka_log import TopicWriter
 from tests.harness.sync_client import PLENTY, open_server, start_at
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_order_server import FakeOrderService, serve_orders
+from tests.harness.system_waiting import eventually
 
 
 class OnKafka:
@@ -87,6 +89,14 @@ def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
 
 def filled() -> float:
     return REGISTRY.get_sample_value("stateset_sync_filled_events_total") or 0.0
+
+
+def refused() -> float:
+    return REGISTRY.get_sample_value("stateset_sync_consumers_reopened_total", {"why": "refused"}) or 0.0
+
+
+def other_admin(on_kafka: OnKafka) -> TopicAdmin:
+    return TopicAdmin(on_kafka.kafka.servers, shards=on_kafka.log.shards + 1, prefix=on_kafka.kafka.prefix)
 
 
 async def test_every_position_finds_its_offset_among_markers_and_records_that_were_taken_back(
@@ -182,6 +192,46 @@ async def test_another_logs_topic_is_refused_in_one_line(on_kafka: OnKafka) -> N
     on_kafka.log.groups(3)
     with pytest.raises(StartupError, match=r"holds log another.*stateset topics reset.*--topic-prefix"):
         await on_kafka.read(on_kafka.log.earliest)
+
+
+async def test_another_number_of_partitions_is_refused_in_one_line(on_kafka: OnKafka) -> None:
+    await other_admin(on_kafka).reset()
+    with pytest.raises(StartupError, match=r"has 4 partitions, the log 3 shards: `stateset topics reset --shards 3`"):
+        await on_kafka.read(on_kafka.log.earliest)
+
+
+async def test_a_topic_that_is_made_wrong_under_a_reader_is_waited_for_until_it_is_right(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(30)
+    on_kafka.topic.keep_up()
+    await on_kafka.read(on_kafka.log.earliest)
+    start = on_kafka.log.position
+    on_kafka.log.groups(30)
+    before = refused()
+    await other_admin(on_kafka).reset()
+    reading = asyncio.create_task(on_kafka.read(start, within_seconds=60), name="reading")
+    await eventually(lambda: refused() > before)
+    await on_kafka.topic.admin.reset()
+    on_kafka.topic.publish(on_kafka.log.events)
+    await reading
+
+
+async def test_a_topic_that_another_log_has_taken_under_a_reader_is_waited_for_until_it_is_right(
+    on_kafka: OnKafka,
+) -> None:
+    start = on_kafka.log.earliest
+    on_kafka.log.groups(30)
+    on_kafka.topic.keep_up()
+    await on_kafka.read(start)
+    await on_kafka.topic.admin.reset()
+    other = LogMaker(log_epoch="another")
+    other.groups(10)
+    TopicWriter(on_kafka.kafka, other).keep_up()
+    before = refused()
+    reading = asyncio.create_task(on_kafka.read(start, within_seconds=60), name="reading")
+    await eventually(lambda: refused() > before)
+    await on_kafka.topic.admin.reset()
+    on_kafka.topic.publish(on_kafka.log.events)
+    await reading
 
 
 async def test_a_broker_that_is_killed_is_waited_for(broker: BrokerProcess) -> None:

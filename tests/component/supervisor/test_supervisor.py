@@ -76,6 +76,15 @@ async def test_a_child_that_cannot_start_ends_everything_with_its_own_line(tmp_p
     assert journal(tmp_path) == ["a started", "a told"]
 
 
+async def test_a_log_that_cannot_be_written_ends_everything_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "logs").touch()
+    with pytest.raises(ExceptionGroup) as caught:
+        async with supervise([server(tmp_path, "a")], logs=tmp_path / "logs", tell=ignore):
+            pytest.fail("a has no log")
+
+    assert caught.group_contains(StartupError, match=f"^cannot write the log {tmp_path}/logs/a.log ")
+
+
 async def test_a_crashing_child_is_reported_with_its_last_line_and_given_up_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,16 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_asyncapi_document_is_that_of_the_table() -> None:
     assert (ROOT / "docs" / "asyncapi.yaml").read_text() == document(), "run `stateset topics asyncapi`"
+
+
+def test_the_asyncapi_document_refers_to_nothing_outside_itself_and_holds_the_contracts_as_text() -> None:
+    told = document()
+    assert [each for each in re.findall(r'"\$ref": "(.*)"', told) if not each.startswith("#/components/")] == [
+        f"#/channels/{channel}" for channel in ("orderEvents", "orderState", "replayedOrderEvents")
+    ]
+    for file in ("order_event.proto", "order.proto"):
+        lines = (ROOT / "proto" / "stateset" / "order" / "v1" / file).read_text().splitlines()
+        assert "".join(f"        {line}".rstrip() + "\n" for line in lines) in told
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.base_name)

@@ -4,7 +4,9 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from stateset.common.v1.money_pb2 import Money
 from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset.order.v1.order_pb2 import Order
 
 from consumers.risk.main import snapshot_of
 from consumers.risk.model import Contribution, Exposure, ExposureKey, Line, Snapshot, contribution
@@ -51,6 +53,15 @@ def test_a_canceled_order_exposes_nothing_and_keeps_its_row() -> None:
     total.replace({}, placed)
     total.replace(placed, canceled)
     assert {ANN: Exposure(0, 0)} == total
+
+
+def test_payments_refunds_and_returns_leave_an_exposure_as_it_is() -> None:
+    event = OrderEvent(order=Order(customer_id="ann", currency_code="USD"))
+    event.order.lines.add(quantity=3, filled=2, leaves=1, filled_amount=Money(minor_units=140))
+    before = contribution(snapshot_of(event))
+    event.order.captured.minor_units = event.order.refunded.minor_units = 70
+    event.order.lines[0].returned = 2
+    assert before == contribution(snapshot_of(event))
 
 
 @given(st.randoms(use_true_random=False), st.integers(min_value=1, max_value=6))
