@@ -77,7 +77,8 @@ class KafkaBus:
         """Where each partition that is not empty ends; the topic is this log's."""
         if topic.partitions != self._shards:
             raise BusRefusedError(
-                f"topic {topic.name} has {topic.partitions} partitions, the log {self._shards} shards: {_REMEDY}"
+                f"topic {topic.name} has {topic.partitions} partitions, the log {self._shards} shards: "
+                f"`stateset topics reset --shards {self._shards}` makes it anew, another topic_prefix leaves it as it is"
             )
         try:
             last = {partition: place_of(message) for partition, message in lookup.last(topic).items()}
