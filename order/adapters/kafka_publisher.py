@@ -78,7 +78,7 @@ class KafkaBus:
         if topic.partitions != self._shards:
             raise BusRefusedError(
                 f"topic {topic.name} has {topic.partitions} partitions, the log {self._shards} shards: "
-                f"`stateset topics reset --shards {self._shards}` makes it anew, another topic_prefix leaves it as it is"
+                f"`stateset topics reset --shards {self._shards}` makes it anew, another topic_prefix lets it be"
             )
         try:
             last = {partition: place_of(message) for partition, message in lookup.last(topic).items()}
