@@ -185,7 +185,9 @@ async def test_the_floor_of_a_subscription_is_moved_by_a_call() -> None:
         late = await http.post("/v1/subscriptions/s-1:ack", json={"deliveryEpoch": epoch, "token": seen.token})
         assert late.json()["status"] == "ACK_STATUS_FENCED"
         ahead = {"deliveryEpoch": epoch, "token": token_of(log.position.moved({0: 99}))}
-        for body in (ahead, {"deliveryEpoch": epoch}, {"token": seen.token}, {"deliveryEpoch": epoch, "token": "x"}):
+        answer = await http.post("/v1/subscriptions/s-1:ack", json=ahead)
+        assert (answer.status_code, reason_of(answer)) == (409, "POSITION_AHEAD")
+        for body in ({"deliveryEpoch": epoch}, {"token": seen.token}, {"deliveryEpoch": epoch, "token": "x"}):
             assert (await http.post("/v1/subscriptions/s-1:ack", json=body)).status_code == 400
 
 

@@ -24,6 +24,7 @@ from stateset_client import (
 )
 
 from tests.harness.stream_servers import SERVERS, Bed
+from tests.harness.sync_waiting import eventually_async
 
 OF_C1: Final = "customer_id = c-1"
 OF_TYPE: Final = 'type = "stateset.order.v1.OrderPlaced"'
@@ -312,8 +313,12 @@ async def test_the_lag_of_a_subscription_counts_what_is_parked_and_what_is_not_f
         )
         lag = await side.lag()
         assert (lag.parked, lag.unacked, lag.bound_by) == (3, 9, stream.LAG_BOUND_NONE)
-    lag = await side.lag()
-    assert (lag.parked, lag.unacked) == (3, 0)
+
+    async def is_ended() -> bool:
+        lag = await side.lag()
+        return (lag.parked, lag.unacked) == (3, 0)
+
+    await eventually_async(is_ended)  # that the stream has gone shows once the server has noticed
 
 
 async def test_the_lag_of_a_subscription_counts_what_is_sent_and_not_acked(side: Side) -> None:
