@@ -5,7 +5,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from shlex import quote
 from typing import Final
 
@@ -65,7 +65,8 @@ async def _run(url: str, stop: asyncio.Event) -> int:
 
     async def pass_on() -> None:
         await stop.wait()
-        process.terminate()
+        with suppress(ProcessLookupError):
+            process.terminate()
 
     async with background(pass_on(), name="stop"):
         return await process.wait()

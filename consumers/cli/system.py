@@ -244,7 +244,7 @@ async def _provide_topics(kafka: Kafka, tell: Callable[[str], None], *, may_be_a
     except BrokerAwayError as error:
         if not may_be_away:
             raise
-        tell(f"{error}; its topics were not looked at: once it is there, `stateset topics apply` makes those it lacks")
+        tell(f"{error}; its topics may be missing: once it is there, `stateset topics apply` makes those it lacks")
         return
     for difference in found:
         tell(difference.mended if difference.is_missing else f"{difference}; `stateset topics apply` sets it")

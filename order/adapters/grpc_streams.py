@@ -70,6 +70,7 @@ class EventStreams:
                     yield frame
         finally:
             reading.cancel()
+            await asyncio.wait([reading])  # an ack of it may be on its way to the database
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -205,8 +205,7 @@ class SqlLog:
             earliest = (await self.earliest())[shard]
             if from_seq < earliest:
                 raise PositionExpiredError(shard, from_seq, earliest)
-        if events and events[-1].seq != from_seq + len(events) - 1:
-            raise LogHoleError(shard, next(seq for seq, event in enumerate(events, from_seq) if event.seq != seq))
+        events = _before_a_hole(events, shard, from_seq)
         if len(events) < events_max:
             return events
         last = events[-1]
@@ -353,6 +352,22 @@ def _seq_at(connection: Connection, time_us: int, shard: int, earliest_seq: int,
         return int(connection.execute(_RECORDED, {"shard": shard, "seq": seq}).scalar_one())
 
     return earliest_seq + bisect_left(range(earliest_seq, next_seq), time_us, key=recorded_us)
+
+
+def _before_a_hole(events: list[LoggedEvent], shard: int, from_seq: int) -> list[LoggedEvent]:
+    """The events up to the first that is not there, whole groups only.
+
+    Raises:
+        LogHoleError: There is none before it.
+    """
+    there = next((at for at, event in enumerate(events) if event.seq != from_seq + at), len(events))
+    if there == len(events):
+        return events
+    while there and events[there - 1].group_index + 1 < events[there - 1].group_size:
+        there -= 1
+    if not there:
+        raise LogHoleError(shard, next(seq for seq, event in enumerate(events, from_seq) if event.seq != seq))
+    return events[:there]
 
 
 def _reply(connection: Connection, key: RequestKey) -> StoredReply | None:

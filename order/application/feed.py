@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 
-from infra.kernel.position import Position, check_log, check_start
+from infra.kernel.position import Position, check_filter, check_log, check_start
 from infra.runtime.clock import Clock
 from order.application.heads import Heads
 from order.application.ports import Log, LoggedEvent
@@ -74,6 +74,7 @@ class Feed:
         earliest = await self._earliest()
         if isinstance(start, Position):
             check_log(start, self._log.log_epoch, self._log.shards)
+            check_filter(start, b"")  # nothing is filtered here
         await self._heads.look(self._log, self._clock)  # the position may come from a commit of another process
         position = {StartPoint.LATEST: self._heads.position}.get(start, earliest) if isinstance(start, str) else start
         check_start(position, earliest.next_seq, self._heads.position.next_seq, shards)
@@ -121,9 +122,12 @@ class Cursor:
             if not credit.left or bytes_left <= 0 or events_max <= 0:
                 break
             share = max(1, min(events_max, credit.events) // waiting)
-            events = await self._log.read_events(shard, self.position.next_seq[shard], share)
-            if not events:
-                raise LogHoleError(shard, self.position.next_seq[shard])
+            try:
+                events = await self._read(shard, share)
+            except Exception:
+                if runs:  # they are sent first: what goes wrong here goes wrong again at the next read
+                    break
+                raise
             run = _within(events, credit, bytes_left)
             size = sum(len(event.body) for event in run)
             bytes_left -= size
@@ -133,6 +137,13 @@ class Cursor:
             self.position = self.position.moved({shard: run[-1].seq + 1})
             runs.append(run)
         return runs
+
+    async def _read(self, shard: int, events_max: int) -> list[LoggedEvent]:
+        seq = self.position.next_seq[shard]
+        events = await self._log.read_events(shard, seq, events_max)
+        if not events:
+            raise LogHoleError(shard, seq)
+        return events
 
     def _behind(self) -> list[int]:
         heads = self._heads.position.next_seq

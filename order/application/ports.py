@@ -192,7 +192,7 @@ class Log(Protocol):
 
         Raises:
             PositionExpiredError: The event is no longer kept.
-            LogHoleError: The database has lost an event.
+            LogHoleError: The database has lost that event, or one of its group.
         """
 
     async def trim(self, shard: int, before_us: int, events_max: int) -> int:

@@ -62,6 +62,7 @@ class Relay:
         self._bus = bus
         self._clock = clock
         self._publication: Publication | None = None
+        self._holes: set[tuple[int, int]] = set()  # that were told of
 
     async def check(self) -> None:
         """Looks, before anything is served, at what is on the bus; a bus that is away is no obstacle.
@@ -133,14 +134,22 @@ class Relay:
         """The next run of each shard that has more; `next_seqs` move behind them."""
         behind = self._behind(next_seqs)
         share = max(_RUN_EVENTS_MIN, _PASS_EVENTS_MAX // max(1, len(behind)))
-        runs = []
-        for shard in behind:
-            run = await self._log.read_events(shard, next_seqs[shard], share)
-            if not run:
-                raise LogHoleError(shard, next_seqs[shard])
-            next_seqs[shard] = run[-1].seq + 1
-            runs.append(run)
+        runs = [run for shard in behind if (run := await self._next_run(shard, next_seqs[shard], share))]
+        for run in runs:
+            next_seqs[run[0].shard] = run[-1].seq + 1
         return runs
+
+    async def _next_run(self, shard: int, from_seq: int, events_max: int) -> list[LoggedEvent]:
+        """The next events of a shard that has more; none where they are lost: the other shards go on."""
+        try:
+            run = await self._log.read_events(shard, from_seq, events_max)
+        except LogHoleError:
+            run = []
+        if not run and (shard, from_seq) not in self._holes:
+            self._holes.add((shard, from_seq))
+            FAILURES.labels(LogHoleError.__name__).inc()
+            _log.error("a shard is published no further", reason="LOG_HOLE", error=str(LogHoleError(shard, from_seq)))
+        return run
 
     async def _keep(self, epoch: int, publication: Publication) -> None:
         if not await publication.is_intact():
@@ -195,7 +204,7 @@ class Relay:
         heads = self._heads.position.next_seq
         oldest_us = self._clock.now_us()
         for shard in self._behind(next_seqs):
-            events = await self._log.read_events(shard, next_seqs[shard], 1)
+            events = await self._next_run(shard, next_seqs[shard], 1)
             oldest_us = min([oldest_us, *(event.record_time_us for event in events[:1])])
         BACKLOG_EVENTS.set(sum(max(0, head - each) for head, each in zip(heads, next_seqs, strict=True)))
         BACKLOG_SECONDS.set((self._clock.now_us() - oldest_us) / 1e6)

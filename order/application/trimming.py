@@ -14,7 +14,7 @@ from infra.runtime.lifespan import background
 from infra.runtime.log import get_logger
 from order.application.ports import Log
 from order.application.relay_ports import Lease
-from order.domain.errors import StoreUnavailableError
+from order.domain.errors import LogHoleError, StoreUnavailableError
 
 BATCH_EVENTS_MAX: Final = 500  # some milliseconds of the database, for which the next group of commands waits
 _IDLE_SECONDS: Final = 5.0
@@ -101,8 +101,9 @@ class Trimming:
             floor = floors[shard]
             unread += 0 if floor is None else head.next_seq - max(floor, earliest[shard])
             if head.next_seq > earliest[shard]:
-                (first, *_) = await self._log.read_events(shard, earliest[shard], 1)
-                oldest_us = min(oldest_us, first.record_time_us)
+                with suppress(LogHoleError):  # of which whoever reads it tells
+                    oldest = await self._log.read_events(shard, earliest[shard], 1)
+                    oldest_us = min([oldest_us, *(event.record_time_us for event in oldest[:1])])
         KEPT.set(kept)
         UNREAD.set(unread)
         OLDEST_SECONDS.set((now_us - oldest_us) / 1e6)

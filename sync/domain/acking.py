@@ -84,24 +84,19 @@ class Acking:
         return None if self._deliveries is None else self._deliveries.diversion(now, now_us)
 
     def is_swept(self, sent: Sequence[int]) -> bool:
-        """Whether all that was passed over is done; a sweep is due otherwise."""
-        unswept = self._deliveries is not None and self._deliveries.remembers and self._deliveries.passed_over(sent)
-        self.sweep_due = self.sweep_due or bool(unswept)
-        return not unswept
+        """Whether all that was passed over is done."""
+        return self._deliveries is None or not self._deliveries.has_passed_over(sent)
 
     def sweep(self, sent: Sequence[int]) -> Changes | None:
         """What was passed over without a matching event, to be done without an ack: who acks events cannot name it.
 
         Without it the floor of a filtered subscription would stay below what others do, until that expires.
         """
-        if self._deliveries is None or not self._deliveries.remembers or not self.sweep_due:
-            return None
         self.sweep_due = False
-        changes = self._deliveries.pass_over(sent)
-        if not changes.done:
+        if self._deliveries is None or not self._deliveries.has_passed_over(sent):
             return None
         self.pending += 1
-        return changes
+        return self._deliveries.pass_over(sent)
 
     def swept(self, outcome: AckOutcome) -> None:
         """What became of a sweep."""

@@ -107,10 +107,9 @@ class Deliveries:
         kept: set[tuple[int, int]] = set()
         for event in events:
             first, self._covered[event.shard] = self._covered[event.shard], event.seq + 1
-            is_parked = self._marks.holds(event.shard, event.seq)
-            if is_parked and self.remembers:
+            is_settled = self._marks.holds(event.shard, event.seq) or self._floors[event.shard].is_done(event.seq)
+            if is_settled and self.remembers:
                 self._passed.append((event.shard, (first, event.seq + 1)))
-            is_settled = is_parked or self._floors[event.shard].is_done(event.seq)
             if is_settled or self._enter(event, first, now) is not State.SENT:
                 kept.add((event.shard, event.seq))
         return kept
@@ -128,29 +127,22 @@ class Deliveries:
         if verdict.moves_parked:
             self._parking += 1
             self.parkings += 1
-        for shard, stretch in self._passed:
-            verdict.changes.finish(shard, stretch)
-        self._passed = []
+        self._finish_passed(verdict.changes)
         return verdict
 
-    def passed_over(self, next_seqs: Sequence[int]) -> dict[int, Stretch]:
-        """By shard of which nothing is unfinished, what has been passed since its last event: nothing was to be sent.
+    def has_passed_over(self, next_seqs: Sequence[int]) -> bool:
+        """Whether something was passed in which nothing is left to do, and is not done by any ack."""
+        return self.remembers and bool(self._passed or self._tails(next_seqs))
+
+    def pass_over(self, next_seqs: Sequence[int]) -> Changes:
+        """What was passed over is done.
 
         Args:
             next_seqs: By shard, where the stream stands.
         """
-        busy = {shard for shard, _ in self._lines.events}
-        covered = self._covered
-        return {
-            shard: (covered[shard], seq)
-            for shard, seq in enumerate(next_seqs)
-            if seq > covered[shard] and shard not in busy
-        }
-
-    def pass_over(self, next_seqs: Sequence[int]) -> Changes:
-        """The same as changes: it is done. Its end is where the next event's stretch begins."""
         changes = Changes()
-        for shard, stretch in self.passed_over(next_seqs).items():
+        self._finish_passed(changes)
+        for shard, stretch in self._tails(next_seqs).items():
             changes.finish(shard, stretch)
             self._covered[shard] = stretch[1]
         return changes
@@ -226,6 +218,21 @@ class Deliveries:
             line.turn(each, State.SENT)
         deliveries = tuple((each.attempts + 1, each.event.chunk) for each in sent)
         return Redelivery(shard=sent[0].event.shard, deliveries=deliveries, size=size)
+
+    def _tails(self, next_seqs: Sequence[int]) -> dict[int, Stretch]:
+        """By shard of which nothing is unfinished, what has been passed since its last event: nothing matched."""
+        busy = {shard for shard, _ in self._lines.events}
+        covered = self._covered
+        return {
+            shard: (covered[shard], seq)
+            for shard, seq in enumerate(next_seqs)
+            if seq > covered[shard] and shard not in busy
+        }
+
+    def _finish_passed(self, changes: Changes) -> None:
+        for shard, stretch in self._passed:
+            changes.finish(shard, stretch)
+        self._passed = []
 
     def next_due(self, now: float) -> float:
         """When there is something to send that may not be sent now; what only lacks credit has no such time."""

@@ -407,7 +407,10 @@ class Session:
             self._outbox.append(self._meter.of(standing))
 
     def _try_to_end(self) -> None:
-        if self._ended or self.acking.pending or not self.acking.is_swept(self._next_seqs):
+        if self._ended or self.acking.pending:
+            return
+        if not self.acking.is_swept(self._next_seqs):
+            self.acking.sweep_due = True
             return
         self._ended = True
         if not self._closing:

@@ -148,10 +148,10 @@ def acked(stored: Subscription | None, ack: Ack) -> tuple[Subscription | None, A
     if stored is None:
         return None, AckOutcome(status=AckStatus.FENCED, floors={})
     floors = {shard: floor.next_seq for shard, floor in stored.floors.items()}
-    if ack.filter_hash not in (b"", stored.filter_hash):
-        return stored, AckOutcome(status=AckStatus.UNKNOWN, floors=floors, other_filter=True)
     if any(stored.floors[shard].delivery_epoch != ack.delivery_epoch for shard in ack.through if shard in floors):
         return stored, AckOutcome(status=AckStatus.FENCED, floors=floors)
+    if ack.filter_hash not in (b"", stored.filter_hash):
+        return stored, AckOutcome(status=AckStatus.UNKNOWN, floors=floors, other_filter=True)
     moved = {shard: through for shard, through in ack.through.items() if through > floors.get(shard, through)}
     if not moved:
         return stored, AckOutcome(status=AckStatus.ALREADY, floors=floors)

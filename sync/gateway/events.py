@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from grpc import StatusCode
-from mimeparse import MimeTypeParseException, best_match
+from mimeparse import MimeTypeParseException, best_match, parse_media_range
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -75,10 +75,8 @@ class Events:
             return _Answer(kind, stream, stack.pop_all())
 
     def _kind(self, accept: Sequence[str]) -> _Kind:
-        try:
-            wanted = best_match(list(self._kinds), ",".join(accept) or "*/*")
-        except MimeTypeParseException:
-            wanted = ""
+        ranges = [each for each in ",".join(accept).lower().split(",") if _is_range(each)] if accept else ["*/*"]
+        wanted = best_match(list(self._kinds), ",".join(ranges))
         if not wanted:
             raise RequestRefusedError("NOT_ACCEPTABLE", f"served are {' and '.join(self._kinds)}")
         return self._kinds[wanted]
@@ -100,6 +98,14 @@ class Events:
         if strange:
             raise InvalidRequestError([Violation(name, "needs a stream that goes both ways") for name in strange])
         return replace(tokened(asked, _PATH), credit=None)
+
+
+def _is_range(text: str) -> bool:
+    try:
+        parse_media_range(text)
+    except MimeTypeParseException:
+        return False
+    return True
 
 
 _OF_BOTH_WAYS: Final = ("silence_max", "unacked_events_max")  # of an Open: for callers who speak while they read

@@ -136,6 +136,8 @@ class _Health(health.aio.HealthServicer):
         try:
             await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait((watching,), timeout=_LAST_WORD_SECONDS)
+            if watching.done():
+                await watching  # whatever ended it, ends the call
         finally:
             watching.cancel()
             ending.cancel()

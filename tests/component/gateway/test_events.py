@@ -86,6 +86,7 @@ async def test_lines_of_json_say_the_same_as_events() -> None:
         (["application/x-ndjson, text/event-stream;q=0.1"], "application/x-ndjson"),
         (["text/event-stream;q=0, */*"], "application/x-ndjson"),
         (["text/html", "application/x-ndjson"], "application/x-ndjson"),
+        (["Application/X-NDJSON, nonsense"], "application/x-ndjson"),
     ],
     ids=str,
 )

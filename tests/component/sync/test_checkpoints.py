@@ -77,6 +77,19 @@ async def test_what_was_reached_under_another_filter_moves_no_floor() -> None:
         assert (await stream.refusal())[:2] == (StatusCode.INVALID_ARGUMENT, "POSITION_FILTER_MISMATCH")
 
 
+async def test_who_was_superseded_is_fenced_whatever_filter_it_had() -> None:
+    log = LogMaker()
+    log.groups(30)
+    async with open_server(log.source) as client:
+        await eventually(lambda: log.source.confirmed == log.position)
+        old = await opened(client, "s")
+        new = await opened(client, "s")
+        other = position_to_wire(replace(log.position, filter_hash=b"another"))
+        said = [checkpoint("s", old, other), checkpoint("s", new, position_to_wire(log.position))]
+        reply = await put(client, said)
+    assert (reply.fenced, reply.committed) == (1, 1)
+
+
 async def test_a_checkpoint_ahead_of_what_is_known_is_not_refused_while_the_log_cannot_be_asked() -> None:
     log = LogMaker()
     async with open_server(log.source) as client:

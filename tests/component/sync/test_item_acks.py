@@ -516,6 +516,47 @@ async def test_what_was_passed_over_is_done_when_a_stream_ends(log: LogMaker, su
     assert await floor_of(subscriber) == list(log.position.next_seq)
 
 
+async def close(stream: Stream) -> None:
+    await stream.say(close=stream_pb2.Close())
+    await stream.until("closed")
+
+
+async def test_what_is_parked_and_passed_again_is_done(log: LogMaker, subscriber: Subscriber) -> None:
+    log.group("o-1", customer_id="c-1")
+    for number in range(30):
+        log.group(f"x-{number}", customer_id="c-2")
+    stream = await subscriber.open(filter="customer_id = c-1")
+    await stream.until_events(1)
+    assert await settle(stream, item(stream.events[0], PARK)) == [COMMITTED]
+    await close(stream)
+    earliest = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
+    await subscriber.stub.SeekSubscription(sync_service_pb2.SeekSubscriptionRequest(name="s-1", to=earliest))
+    assert await floor_of(subscriber) == [1, 1, 1]
+    again = await subscriber.open(filter="customer_id = c-1")
+    await again.until_phase(stream_pb2.PHASE_LIVE)
+    await close(again)
+    assert await floor_of(subscriber) == list(log.position.next_seq)
+
+
+async def test_what_was_passed_before_an_event_that_is_done_is_done(log: LogMaker, subscriber: Subscriber) -> None:
+    for number in range(40):
+        log.group(f"x-{number}", customer_id="c-2")
+    middle = log.position
+    log.group("o-1", customer_id="c-1")
+    earliest = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
+    nothing = stream_pb2.Credit()
+    first = await subscriber.open(filter="customer_id = c-1", start=earliest, credit=nothing)
+    await first.until("opened")
+    ahead = await subscriber.open(filter="customer_id = c-1", start=start_at(middle), checkpoint_epoch=1)
+    await ahead.until_events(1)
+    assert await settle(ahead, item(ahead.events[0])) == [COMMITTED]
+    await close(ahead)
+    rest = await subscriber.open(filter="customer_id = c-1")
+    await rest.until_phase(stream_pb2.PHASE_LIVE)
+    await close(rest)
+    assert await floor_of(subscriber) == list(log.position.next_seq)
+
+
 async def test_a_subscription_that_is_read_by_positions_again_is_not_sent_what_was_committed(
     log: LogMaker, subscriber: Subscriber
 ) -> None:
