@@ -10,20 +10,23 @@ from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
 from cloudevents.core.formats.json import JSONFormat
 from confluent_kafka import Message
 from prometheus_client import REGISTRY
+from sqlalchemy import text
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_pb2 import Order
 
-from infra.runtime.clock import ManualClock
+from infra.runtime.clock import ManualClock, SystemClock
 from infra.runtime.kafka.admin import TopicAdmin
 from infra.runtime.kafka.headers import state_headers
 from infra.runtime.kafka.producer import TransactionalProducer
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import EVENTS, STATE
+from order.adapters.sql_log import open_log
+from order.application.relay import Relay
 from order.application.relay_ports import BusRefusedError, BusUnavailableError, Cursor, LeaseLostError, Publication
 from tests.harness.kafka_broker import BrokerProcess, Kafka, local_broker
 from tests.harness.kafka_records import headers_of, read_topic
 from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
-from tests.harness.sync_waiting import eventually
+from tests.harness.sync_waiting import eventually, eventually_async
 
 
 @pytest.fixture
@@ -132,6 +135,23 @@ async def test_records_that_are_undecided_keep_the_relay_from_publishing_behind_
     async with log.relay().running():
         await log.until_published()
     assert await log.expected() == log.published() == log.published(log.state)
+
+
+async def test_a_shard_that_has_lost_an_event_stops_before_it_and_the_others_go_on(log: RelayedLog) -> None:
+    await log.place(30)
+    lost = text("DELETE FROM order_events WHERE shard = 0 AND seq = 3")
+    await log.database.write(lambda connection: connection.execute(lost))
+    expected = {**await log.expected(), 0: [1, 2]}
+    without_tail = await open_log(log.database, SHARDS, tail_bytes_max=0)
+
+    async def is_published() -> bool:
+        return await asyncio.to_thread(log.published) == expected
+
+    async with Relay(without_tail, log.heads, log.lease(), log.bus(), SystemClock()).running():
+        await eventually_async(is_published, within_seconds=60)
+        await log.place(10)
+        expected = {**await log.expected(), 0: [1, 2]}
+        await eventually_async(is_published, within_seconds=60)
 
 
 async def test_topics_that_were_wiped_are_filled_again(log: RelayedLog) -> None:

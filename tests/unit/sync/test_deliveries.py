@@ -187,6 +187,14 @@ class Subscriber:
         self.read(0)
         return [status for _, status in self.results.pop().items]
 
+    def sweep(self) -> None:
+        """As a stream does at a heartbeat, or before it ends."""
+        acking = self.session.acking
+        changes = acking.sweep(self.session.position.next_seq)
+        assert acking.is_swept(self.session.position.next_seq)
+        if changes is not None:
+            acking.swept(self.store.commit(Settlement(key=KEY, delivery_epoch=self.epoch, changes=changes)))
+
     def replay_all(self) -> None:
         """As ReplayParked does, for a stream that looks at once."""
         store = self.store
@@ -214,7 +222,7 @@ read = st.tuples(st.just("read"), st.integers(0, 9), st.just(0))
 
 OUTCOMES = ["DONE", "DONE", "DONE", "RETRY", "PARK", "PARK_KEY", "SKIP"]
 answer = st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 9), st.integers(0, 3))
-other = st.tuples(st.sampled_from(["wait", "crash", "replay"]), st.integers(1, 5), st.just(0))
+other = st.tuples(st.sampled_from(["wait", "crash", "replay", "sweep"]), st.integers(1, 5), st.just(0))
 
 
 @given(
@@ -244,6 +252,8 @@ def test_each_event_is_finished_exactly_once_in_its_orders_sequence(
             subscriber.connect()
         elif kind == "replay":
             subscriber.replay_all()
+        elif kind == "sweep":
+            subscriber.sweep()
         else:
             subscriber.answer(first, Outcome(kind), delay=float(second))
         check_done_set(store, subscriber)
@@ -251,6 +261,10 @@ def test_each_event_is_finished_exactly_once_in_its_orders_sequence(
     expected = set(matching(log, filter_text))
     assert expected == subscriber.done
     assert not store.parked
+    subscriber.sweep()
+    assert store.subscription is not None
+    heads = dict(enumerate(log.position.next_seq))
+    assert heads == {shard: floor.next_seq for shard, floor in store.subscription.floors.items()}
 
 
 def check_done_set(store: Store, subscriber: Subscriber) -> None:

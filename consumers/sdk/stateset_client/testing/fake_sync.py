@@ -140,6 +140,7 @@ class FakeSync:
         """Another log in the same place, without events."""
         self.log_epoch = str(uuid.uuid4())
         self._logs = [[] for _ in self._logs]
+        self._earliest = [1] * len(self._logs)
         self.disconnect()
 
     def take_over(self, name: str) -> None:

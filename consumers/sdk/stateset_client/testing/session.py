@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any, Final, Protocol
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_frame_pb2 import EventBatch, Events, Redelivery, ServerFrame, SnapshotOrders
@@ -24,6 +25,10 @@ class Log(Protocol):
     opens: list[stream.Open]
     sent_events: int
     mute: bool
+
+    @property
+    def earliest(self) -> Position:
+        """The first event that is kept of every shard."""
 
     @property
     def head(self) -> Position:
@@ -105,7 +110,8 @@ class Session:
         """Whether more may come."""
         refuse_frame(frame)
         if frame.HasField("credit"):
-            self._credit = [self._credit[0] + frame.credit.events, self._credit[1] + frame.credit.bytes]
+            left = [0, 0] if frame.credit.mode == stream.CREDIT_MODE_SET else self._credit
+            self._credit = [left[0] + frame.credit.events, left[1] + frame.credit.bytes]
         elif frame.HasField("ack"):
             self._results.append(self._acked(frame.ack))
         return not frame.HasField("close")
@@ -134,13 +140,16 @@ class Session:
 
     async def frames(self) -> AsyncIterator[ServerFrame]:
         """Opened, then whatever is due."""
-        interval = self._spec.heartbeat_interval
-        heartbeat_seconds = interval.ToMicroseconds() / 1e6 or 5.0
+        heartbeat_seconds = self._spec.heartbeat_interval.ToMicroseconds() / 1e6 or 5.0
+        interval = Duration()
+        interval.FromMicroseconds(round(heartbeat_seconds * 1e6))
         opened = stream.Opened(
             position=self._start,
             delivery_epoch=self._delivery_epoch,
             heartbeat_interval=interval,
             shards=self._shards,
+            batch_events_max=self._spec.batch_events_max or _FRAME_EVENTS_MAX,
+            earliest=self._fake.earliest,
         )
         if self._spec.unacked_events_max and self._delivery_epoch > 1:
             opened.redelivered_below.CopyFrom(self._read_of(self._fake.head.next_seq))
@@ -178,7 +187,7 @@ class Session:
             if self._credited and min(self._credit) <= 0:
                 await self.changed.wait()
                 continue
-            count = self._eventsnow(self._spec.batch_events_max or _FRAME_EVENTS_MAX)
+            count = self._allowed(self._spec.batch_events_max or _FRAME_EVENTS_MAX)
             part = SnapshotOrders(at=self._read_of(found.at.next_seq), orders=found.orders[:count])
             self._spend(len(part.orders), part.ByteSize())
             spec.start.snapshot.after_order_id = part.orders[-1].order_id
@@ -212,7 +221,7 @@ class Session:
         """What comes again, as far as credit goes."""
         if min(self._credit) <= 0:
             return None
-        redelivery = self._settling.redelivery(time.monotonic(), self._eventsnow(_FRAME_EVENTS_MAX))
+        redelivery = self._settling.redelivery(time.monotonic(), self._allowed(_FRAME_EVENTS_MAX))
         if redelivery is not None:
             self._spend(len(redelivery.deliveries), redelivery.ByteSize())
         return redelivery
@@ -250,7 +259,7 @@ class Session:
         for shard in self._shards:
             if self._settling.full or (self._credited and min(self._credit) <= 0):
                 break
-            batch = self._fake.batch(shard, self.next_seq[shard], self._spec, self._eventsnow(events_max))
+            batch = self._fake.batch(shard, self.next_seq[shard], self._spec, self._allowed(events_max))
             if batch is not None:
                 self.next_seq[shard] = batch.last_seq + 1
                 batch = self._passing(batch)
@@ -268,7 +277,7 @@ class Session:
     def _spend(self, events: int, size_bytes: int) -> None:
         self._credit = [self._credit[0] - events, self._credit[1] - size_bytes]
 
-    def _eventsnow(self, events_max: int) -> int:
+    def _allowed(self, events_max: int) -> int:
         return min(events_max, self._credit[0]) if self._credited else events_max
 
 
