@@ -60,7 +60,7 @@ class Floors:
 
         await self._acks.submit(ack, answer)
         outcome = await answered
-        if outcome.other_filter:
+        if outcome.status is AckStatus.OTHER_FILTER:
             raise _other_filter(key)
         nowhere = Position(log_epoch=through.log_epoch, next_seq=(0,) * len(through.next_seq))
         return outcome.status, nowhere.moved(outcome.floors)
@@ -83,7 +83,7 @@ class Floors:
             waiting -= 1
             if isinstance(outcome, Exception):
                 failed.append(outcome)
-            elif outcome.other_filter:
+            elif outcome.status is AckStatus.OTHER_FILTER:
                 failed.append(_other_filter(key))
             else:
                 _count(summary, key.name, outcome.status)

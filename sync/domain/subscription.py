@@ -9,7 +9,7 @@ from sync.domain.errors import SubscriptionFilterChangedError
 
 
 class AckStatus(StrEnum):
-    """What became of an ack."""
+    """What became of an ack. OTHER_FILTER is for who acks from outside a stream: it is told as an error."""
 
     COMMITTED = "COMMITTED"
     FENCED = "FENCED"
@@ -17,6 +17,7 @@ class AckStatus(StrEnum):
     OUT_OF_ORDER = "OUT_OF_ORDER"
     UNKNOWN = "UNKNOWN"
     PARKING_FULL = "PARKING_FULL"
+    OTHER_FILTER = "OTHER_FILTER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +83,11 @@ class AckOutcome:
 
     Attributes:
         parking_full: There was no room for what was to be parked: that, and nothing else, has not happened.
-        other_filter: It was reached under another filter than the subscription's: nothing has happened.
     """
 
     status: AckStatus
     floors: Mapping[int, int]
     parking_full: bool = False
-    other_filter: bool = False
 
 
 def blank(opening: Opening) -> Subscription:
@@ -151,7 +150,7 @@ def acked(stored: Subscription | None, ack: Ack) -> tuple[Subscription | None, A
     if any(stored.floors[shard].delivery_epoch != ack.delivery_epoch for shard in ack.through if shard in floors):
         return stored, AckOutcome(status=AckStatus.FENCED, floors=floors)
     if ack.filter_hash not in (b"", stored.filter_hash):
-        return stored, AckOutcome(status=AckStatus.UNKNOWN, floors=floors, other_filter=True)
+        return stored, AckOutcome(status=AckStatus.OTHER_FILTER, floors=floors)
     moved = {shard: through for shard, through in ack.through.items() if through > floors.get(shard, through)}
     if not moved:
         return stored, AckOutcome(status=AckStatus.ALREADY, floors=floors)
