@@ -170,7 +170,8 @@ class _Protocol(HttpToolsProtocol):
     _surplus = False
     _in_head = False
     _is_whole = True  # the request that came last
-    _bytes = 0  # of its head; then of all that follows but its body
+    _head_bytes = 0
+    _framing_bytes = 0  # of what follows the head, but for the body itself
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent has it
@@ -183,11 +184,14 @@ class _Protocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._bytes += len(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+        else:
+            self._framing_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._bytes > HEAD_BYTES_MAX:
+        if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
             self._refuse_head()
-        elif self._bytes > _FRAMING_BYTES_MAX:
+        elif self._framing_bytes > _FRAMING_BYTES_MAX:
             self.transport.abort()
 
     def on_message_begin(self) -> None:
@@ -201,12 +205,12 @@ class _Protocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
-        self._bytes -= len(body)
+        self._framing_bytes -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._is_whole = True
-        self._bytes = 0
+        self._framing_bytes = 0
         self._stop_timer()
         super().on_message_complete()
 
@@ -217,7 +221,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._bytes = 0
+        self._framing_bytes = 0
         self._stop_timer()
         if self._surplus:  # told now and not at once: what is closed before it was read reaches nobody
             self._refuse(TooManyConnectionsError(self.config.connections_max))
@@ -246,7 +250,7 @@ class _Protocol(HttpToolsProtocol):
     def _await_head(self) -> None:
         if not self._in_head:
             self._in_head = True
-            self._bytes = 0
+            self._head_bytes = 0
             self._await(_HEAD_SECONDS)
 
     def _await(self, seconds: float) -> None:
