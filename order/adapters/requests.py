@@ -11,7 +11,7 @@ from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.status import InvalidRequestError
 from order.adapters.checks import Checks
 from order.adapters.requests_goods import GOODS_COMMANDS
-from order.adapters.requests_order import ORDER_COMMANDS, hash_of
+from order.adapters.requests_order import ORDER_COMMANDS
 from order.application.ports import RequestKey, Submission
 from order.domain.commands import AmendOrder, Command, PlaceOrder
 
@@ -39,7 +39,10 @@ def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: AN
         raise InvalidRequestError(checks.found)
     given = isinstance(command, (PlaceOrder, AmendOrder)) and request.HasField("personal")
     personal = request.personal.SerializeToString() if given else b""
-    content = content_of(request, personal)
+    personal_hash = blake2b(personal, digest_size=8).hexdigest() if personal else ""
+    if isinstance(command, PlaceOrder) and personal:
+        command = command._replace(personal_hash=personal_hash)
+    content = content_of(request, personal_hash)
     return Submission(
         method=method,
         command=command,
@@ -77,13 +80,13 @@ def _derived_id(principal: str, request_id: str) -> str:
     return blake2b(f"{principal}\0{request_id}".encode(), digest_size=16).hexdigest()
 
 
-def content_of(request: Any, personal: bytes = b"") -> bytes:  # noqa: ANN401 - any command's request
+def content_of(request: Any, personal_hash: str = "") -> bytes:  # noqa: ANN401 - any command's request
     """What a repeat must say again; of personal data a hash, which no erasure has to find."""
-    if personal:
+    if personal_hash:
         hashed = type(request)()
         hashed.CopyFrom(request)
         hashed.personal.Clear()
-        hashed.personal.recipient_name = hash_of(personal)
+        hashed.personal.recipient_name = personal_hash
         request = hashed
     encoded: bytes = request.SerializeToString(deterministic=True)
     return encoded

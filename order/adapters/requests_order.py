@@ -1,7 +1,6 @@
 """Requests about the order itself: its terms, its end, its holds, its money."""
 
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
 from typing import Any, Final
 
 from stateset.order.v1 import order_pb2, order_service_pb2
@@ -59,7 +58,6 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
         checks.require(
             expected.currency_code == currency, "expected_total.currency_code", "must be the order's currency"
         )
-    given = request.HasField("personal")
     return PlaceOrder(
         order_id=order_id,
         customer_id=request.customer_id,
@@ -67,16 +65,12 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
         currency_code=currency,
         lines=lines,
         expected_total=None if expected is None else expected.minor_units,
-        personal_paths=tuple(checks.personal_paths("personal", request.personal) if given else ()),
+        personal_paths=tuple(
+            checks.personal_paths("personal", request.personal) if request.HasField("personal") else ()
+        ),
         expire_time_us=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
         market_id=checks.identifier("market_id", request.market_id) if request.market_id else "",
-        personal_hash=hash_of(request.personal.SerializeToString()) if given else "",
     )
-
-
-def hash_of(personal: bytes) -> str:
-    """What is kept of encoded personal data to know it again; nothing of none."""
-    return blake2b(personal, digest_size=8).hexdigest() if personal else ""
 
 
 def _new_line(line: order_service_pb2.NewOrderLine, currency: str, checks: Checks) -> NewLine:

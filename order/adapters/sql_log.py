@@ -360,14 +360,15 @@ def _before_a_hole(events: list[LoggedEvent], shard: int, from_seq: int) -> list
     Raises:
         LogHoleError: There is none before it.
     """
-    there = next((at for at, event in enumerate(events) if event.seq != from_seq + at), len(events))
-    if there == len(events):
+    if not events or events[-1].seq == from_seq + len(events) - 1:
         return events
-    while there and events[there - 1].group_index + 1 < events[there - 1].group_size:
-        there -= 1
-    if not there:
-        raise LogHoleError(shard, next(seq for seq, event in enumerate(events, from_seq) if event.seq != seq))
-    return events[:there]
+    lost = next(seq for seq, event in enumerate(events, from_seq) if event.seq != seq)
+    before = events[: lost - from_seq]
+    while before and before[-1].group_index + 1 < before[-1].group_size:
+        before.pop()
+    if not before:
+        raise LogHoleError(shard, lost)
+    return before
 
 
 def _reply(connection: Connection, key: RequestKey) -> StoredReply | None:

@@ -96,8 +96,7 @@ class PlaceOrder(NamedTuple):
 
     def __repr__(self) -> str:
         """Without the hash: of the rest a hash is kept for ever."""
-        fields = zip(self._fields[:-1], self[:-1], strict=True)
-        return f"PlaceOrder({', '.join([f'{name}={value!r}' for name, value in fields])})"
+        return _PLACE_ORDER % self[:-1]
 
     @property
     def record_kind(self) -> str:
@@ -113,6 +112,9 @@ class PlaceOrder(NamedTuple):
     def total(self) -> int:
         """What the lines come to, each rounded by itself, in minor units."""
         return sum(amount(line.quantity, line.price_nanos, self.currency_code) for line in self.lines)
+
+
+_PLACE_ORDER: Final = f"PlaceOrder({', '.join([f'{name}=%r' for name in PlaceOrder._fields[:-1]])})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
