@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from grpc import StatusCode
 from mimeparse import MimeTypeParseException, best_match, parse_media_range
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,7 +24,7 @@ from sync.gateway.errors import RequestRefusedError, json_of_status, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line, tokened
 from sync.gateway.json_text import json_bytes
 from sync.gateway.openapi import query_parameters
-from sync.gateway.requests import is_own, query_of
+from sync.gateway.requests import query_of, refuse_others
 
 EVENTS_PATH: Final = "/v1/events"
 _RETRY: Final = b"retry: 1000\n\n"  # milliseconds after which a browser comes back; its own default is 3 to 5 s
@@ -64,8 +63,7 @@ class Events:
             RequestRefusedError: It wants neither form, or is of a page that may not.
         """
         # Though a GET, it may make a subscription, and takes one over.
-        if not is_own(request.headers, self._allowed_origins):
-            raise RequestRefusedError("ORIGIN_REFUSED", "pages of this origin may not", StatusCode.PERMISSION_DENIED)
+        refuse_others(request.headers, self._allowed_origins)
         kind = self._kind(request.headers.getlist("accept"))
         asked = self._asked(query_of(request.scope), request.headers.get("last-event-id", ""))
         async with AsyncExitStack() as stack:

@@ -60,8 +60,17 @@ def query_of(scope: Scope) -> list[tuple[str, str]]:
         raise InvalidRequestError([Violation("", f"the query {said}")]) from error
 
 
-def is_own(headers: Headers, allowed: frozenset[str]) -> bool:
-    """Whether the request comes from a page of this server, one of the allowed origins, or no page at all."""
+def refuse_others(headers: Headers, allowed: frozenset[str]) -> None:
+    """Refuses what comes from a page that is not of this server or one of the allowed origins.
+
+    Raises:
+        RequestRefusedError: It does.
+    """
+    if not _is_own(headers, allowed):
+        raise RequestRefusedError("ORIGIN_REFUSED", "pages of this origin may not", StatusCode.PERMISSION_DENIED)
+
+
+def _is_own(headers: Headers, allowed: frozenset[str]) -> bool:
     origin = headers.get("origin")
     if origin is None:  # which browsers leave out where a page loads an image, say; they tell of it in another way
         return headers.get("sec-fetch-site", "none") in _OWN_SITES

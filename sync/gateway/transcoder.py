@@ -13,7 +13,6 @@ import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
-from grpc import StatusCode
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,7 +21,7 @@ from sync.gateway.binding import message_of
 from sync.gateway.errors import RequestRefusedError, refused
 from sync.gateway.headers import etag_of, metadata_of, put_fields, seconds_of
 from sync.gateway.json_encoder import json_of_field, json_of_message
-from sync.gateway.requests import body_of, is_own, query_of
+from sync.gateway.requests import body_of, query_of, refuse_others
 from sync.gateway.rules import Routes, Rule, rules_of
 
 _SAFE: Final = frozenset(("GET", "HEAD"))
@@ -65,8 +64,8 @@ class Transcoder:
             return refused(error, if_match="if-match" in request.headers)
 
     async def _answer(self, request: Request) -> Response:
-        if request.method not in _SAFE and not is_own(request.headers, self._allowed_origins):
-            raise RequestRefusedError("ORIGIN_REFUSED", "pages of this origin may not", StatusCode.PERMISSION_DENIED)
+        if request.method not in _SAFE:
+            refuse_others(request.headers, self._allowed_origins)
         rule, variables = self._routes.find(request.method, request.scope["raw_path"].decode("ascii"))
         body = await body_of(request) if rule.body else b""
         message = message_of(rule, variables, query_of(request.scope), body)

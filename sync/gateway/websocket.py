@@ -21,7 +21,7 @@ from sync.gateway.connection import Connection, in_message, turn
 from sync.gateway.errors import RequestRefusedError, json_of_status, refused, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_message, tokened
 from sync.gateway.json_text import json_text
-from sync.gateway.requests import is_own
+from sync.gateway.requests import refuse_others
 
 # As RFC 6455 and those who keep its list number them.
 _DONE: Final = 1000
@@ -44,8 +44,9 @@ class Socket:
 
     async def serve(self, socket: WebSocket) -> None:
         """Serves it until either side has enough."""
-        if not is_own(socket.headers, self._allowed_origins):
-            error = RequestRefusedError("ORIGIN_REFUSED", "pages of this origin may not", StatusCode.PERMISSION_DENIED)
+        try:
+            refuse_others(socket.headers, self._allowed_origins)
+        except RequestRefusedError as error:
             await socket.send_denial_response(refused(error))
             return
         await socket.accept()
