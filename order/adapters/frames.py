@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.status_pb2 import Status
 from stateset.order.v1 import order_frame_pb2, order_service_pb2
 from stateset.stream.v1 import stream_pb2
 
 from infra.kernel.position import Position
-from infra.runtime.grpc.call import status_of
-from infra.runtime.grpc.status import COMMON_ERRORS, InvalidRequestError, Violation
+from infra.runtime.grpc.call import status_of_end
+from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import embedded, position_from_wire, position_to_wire, timestamp_to_wire
 from order.adapters.grpc_status import DOMAIN, ERRORS
 from order.application.feed import Credit, Opening, StartPoint
@@ -185,8 +184,7 @@ def go_away_frame(position: Position, retry_after_seconds: float) -> bytes:
 
 def closed_frame(error: Exception | None, position: Position) -> bytes:
     """The last frame: with what the call will end, and how far it has come."""
-    status = Status() if error is None else status_of(error, "Closed", DOMAIN, {**COMMON_ERRORS, **ERRORS})
-    closed = stream_pb2.Closed(status=status, position=position_to_wire(position))
+    closed = stream_pb2.Closed(status=status_of_end(error, DOMAIN, ERRORS), position=position_to_wire(position))
     return _frame(order_frame_pb2.ServerFrame(closed=closed))
 
 

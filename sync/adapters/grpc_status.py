@@ -2,12 +2,10 @@
 
 from typing import Final
 
-from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
 from infra.kernel.position import PositionExpiredError
-from infra.runtime.grpc.call import status_of
-from infra.runtime.grpc.status import COMMON_ERRORS, ErrorTable, Refusal, Violation, position_expired
+from infra.runtime.grpc.status import ErrorTable, Refusal, Violation, position_expired
 from sync.application.offset_ports import BusBusyError, BusRefusedError, BusUnavailableError, NoBusError
 from sync.application.ports import SourceUnavailableError
 from sync.domain.errors import (
@@ -96,8 +94,3 @@ ERRORS: Final[ErrorTable] = {
         code=StatusCode.RESOURCE_EXHAUSTED, reason="OVERLOADED", message=str(error), retry_after_seconds=1
     ),
 }
-
-
-def status_of_end(error: Exception | None) -> Status:
-    """What a stream that ends with the error, or without one, says last: the status of its call."""
-    return Status() if error is None else status_of(error, "Closed", DOMAIN, {**COMMON_ERRORS, **ERRORS})

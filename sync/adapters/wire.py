@@ -11,8 +11,9 @@ from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import Field
+from infra.runtime.grpc.call import status_of_end
 from infra.runtime.grpc.wire import embedded, position_to_wire, timestamp_from_wire, timestamp_to_wire
-from sync.adapters.grpc_status import status_of_end
+from sync.adapters.grpc_status import DOMAIN, ERRORS
 from sync.adapters.wire_parking import redelivery_to_wire
 from sync.adapters.wire_views import view_of
 from sync.domain.delivery import Redelivery
@@ -176,7 +177,7 @@ def server_frame_to_wire(frame: ServerFrame) -> bytes:
 
 
 def _closed(frame: Closed) -> bytes:
-    closed = stream_pb2.Closed(status=status_of_end(frame.error))
+    closed = stream_pb2.Closed(status=status_of_end(frame.error, DOMAIN, ERRORS))
     if frame.position is not None:
         closed.position.CopyFrom(position_to_wire(frame.position))
     wrapped = order_frame_pb2.ServerFrame(closed=closed)

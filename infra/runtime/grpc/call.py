@@ -191,6 +191,11 @@ def status_of(error: BaseException, method: str, domain: str, errors: ErrorTable
     return to_status(foreseen, domain)
 
 
+def status_of_end(error: Exception | None, domain: str, errors: ErrorTable) -> Status:
+    """What a stream that ends with the error, or without one, says last: the status of its call."""
+    return Status() if error is None else status_of(error, "Closed", domain, {**COMMON_ERRORS, **errors})
+
+
 def access_of(descriptor: MethodDescriptor) -> Access:
     """The access rule of a method.
 

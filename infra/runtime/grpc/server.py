@@ -131,8 +131,8 @@ class _Health(health.aio.HealthServicer):
     async def Watch(  # noqa: N802 - as its parent has it
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        watching = asyncio.create_task(super().Watch(request, context))
-        ending = asyncio.create_task(self._draining.wait())
+        watching = asyncio.create_task(super().Watch(request, context), name="health-watch")
+        ending = asyncio.create_task(self._draining.wait(), name="health-watch-end")
         try:
             await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait((watching,), timeout=_LAST_WORD_SECONDS)
