@@ -93,10 +93,10 @@ class Acking:
         Without it the floor of a filtered subscription would stay below what others do, until that expires.
         """
         self.sweep_due = False
-        if self._deliveries is None or not self._deliveries.has_passed_over(sent):
-            return None
-        self.pending += 1
-        return self._deliveries.pass_over(sent)
+        changes = None if self._deliveries is None else self._deliveries.pass_over(sent)
+        if changes is not None:
+            self.pending += 1
+        return changes
 
     def swept(self, outcome: AckOutcome) -> None:
         """What became of a sweep."""

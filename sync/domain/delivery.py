@@ -132,10 +132,10 @@ class Deliveries:
 
     def has_passed_over(self, next_seqs: Sequence[int]) -> bool:
         """Whether something was passed in which nothing is left to do, and is not done by any ack."""
-        return self.remembers and bool(self._passed or self._tails(next_seqs))
+        return bool(self._passed or self._tails(next_seqs))
 
-    def pass_over(self, next_seqs: Sequence[int]) -> Changes:
-        """What was passed over is done.
+    def pass_over(self, next_seqs: Sequence[int]) -> Changes | None:
+        """What was passed over is done; none if nothing was.
 
         Args:
             next_seqs: By shard, where the stream stands.
@@ -145,7 +145,7 @@ class Deliveries:
         for shard, stretch in self._tails(next_seqs).items():
             changes.finish(shard, stretch)
             self._covered[shard] = stretch[1]
-        return changes
+        return changes if changes.done else None
 
     def finish_through(self, next_seqs: Mapping[int, int], now: float) -> bool:
         """Everything below is done; False, and nothing is, if something of it is to come again."""
@@ -221,6 +221,8 @@ class Deliveries:
 
     def _tails(self, next_seqs: Sequence[int]) -> dict[int, Stretch]:
         """By shard of which nothing is unfinished, what has been passed since its last event: nothing matched."""
+        if not self.remembers:
+            return {}
         busy = {shard for shard, _ in self._lines.events}
         covered = self._covered
         return {
