@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Final, TypeVar
 
 from infra.kernel.position import LogEpochChangedError, Position
-from infra.runtime.kafka.errors import BrokerError, ForeignRecordError, TopicMissingError
+from infra.runtime.kafka.errors import BrokerError, ForeignRecordError, OffsetGoneError, TopicMissingError
 from infra.runtime.kafka.headers import place_of
 from infra.runtime.kafka.lookup import FoundTopic, Lookup, partition_of
 from infra.runtime.topics import EVENTS
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _AT_ONCE: Final = 2  # each is a thread and some connections to the broker, for a tenth of a second mostly
 _WAITING_MAX: Final = 16  # behind those a caller would wait in vain
+_LOOKS_MAX: Final = 3
 
 
 class KafkaOffsets:
@@ -49,7 +50,14 @@ class KafkaOffsets:
             self._asked -= 1
 
     def _looked(self, work: Callable[[Lookup], T]) -> T:
-        with _told_as_ours(self._topic), closing(Lookup(self._servers, committed=True)) as lookup:
+        with _told_as_ours(self._topic):
+            for _ in range(1, _LOOKS_MAX):
+                with suppress(OffsetGoneError):  # retention passed between two questions: the next look knows
+                    return self._looked_once(work)
+            return self._looked_once(work)
+
+    def _looked_once(self, work: Callable[[Lookup], T]) -> T:
+        with closing(Lookup(self._servers, committed=True)) as lookup:
             return work(lookup)
 
     def _described(self, lookup: Lookup, head: LogHead) -> FoundTopic:

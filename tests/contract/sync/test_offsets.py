@@ -10,6 +10,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from infra.kernel.position import Position, PositionMalformedError
+from infra.runtime.kafka.lookup import FoundTopic, Lookup
 from infra.runtime.topics import EVENTS
 from sync.adapters.kafka_places import open_offsets
 from sync.adapters.memory_offsets import MemoryOffsets
@@ -142,6 +143,23 @@ async def test_what_retention_has_taken_is_told_and_never_jumped_over(placed: Pl
     assert (await placed.position(4, 4, 4)).next_seq == (5, 5, 5)
     with pytest.raises(OffsetExpiredError, match="offset 3 of partition 1 is no longer kept, the first is 4"):
         await placed.position(4, 3, 4)
+
+
+async def test_what_retention_takes_during_a_look_is_looked_at_again(
+    placed: Placed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed.grow(30)
+    ends = Lookup.ends
+
+    def then_expired(lookup: Lookup, topic: FoundTopic) -> dict[int, tuple[int, int]]:
+        found = ends(lookup, topic)
+        placed.topic.expire(4)
+        return found
+
+    monkeypatch.setattr(Lookup, "ends", then_expired)
+    if isinstance(placed.topic, _InMemory):
+        placed.topic.expire(4)  # a look of the twin is one instant
+    assert (await placed.find(placed.log.earliest)).expired == (0, 1, 2)
 
 
 async def test_where_retention_has_taken_all_only_the_head_is_left(placed: Placed) -> None:
