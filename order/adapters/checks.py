@@ -10,11 +10,12 @@ from stateset.common.v1 import money_pb2, personal_pb2
 from stateset.order.v1 import order_pb2
 
 from infra.kernel.money import AMOUNT_MAX, amount
-from infra.runtime.grpc.status import Violation
+from infra.runtime.grpc.status import VIOLATIONS_MAX, InvalidRequestError, Violation
 from infra.runtime.grpc.wire import NO_TIME, is_time, timestamp_from_wire
 from order.domain.commands import Amount, LineQuantity
 
 T = TypeVar("T")
+AnyLine = TypeVar("AnyLine", order_pb2.LineQuantity, order_pb2.FillLine)
 
 LINES_MAX: Final = 500
 _ID_MAX: Final = 64
@@ -27,7 +28,9 @@ _COST: Final = f"must not come to more than {AMOUNT_MAX} minor units"
 
 @dataclass(slots=True)
 class Checks:
-    """Collects violations while a request is read. Nothing is formatted for a request that is right.
+    """Collects violations while a request is read, as many as are told: the last of them ends the reading.
+
+    Nothing is formatted for a request that is right.
 
     Attributes:
         found: The violations.
@@ -46,9 +49,15 @@ class Checks:
             yield item, checks
 
     def refuse(self, path: str, description: str) -> None:
-        """Notes a violation; an empty path is the item itself."""
+        """Notes a violation; an empty path is the item itself.
+
+        Raises:
+            InvalidRequestError: No more than those found are told.
+        """
         item = f"{self.items}[{self.index}]" if self.items else ""
         self.found.append(Violation(f"{item}.{path}" if item and path else item or path, description))
+        if len(self.found) >= VIOLATIONS_MAX:
+            raise InvalidRequestError(self.found)
 
     def require(self, holds: bool, path: str, description: str) -> None:  # noqa: FBT001 - the condition comes first
         """Notes a violation unless the condition holds."""
@@ -81,8 +90,16 @@ class Checks:
         """Line ids that are named once."""
         if len(set(ids)) == len(ids):
             return
+        before: set[str] = set()
         for line_id, item in self.each(path, ids):
-            item.require(line_id not in ids[: item.index], "line_id", "must be named once")
+            item.require(line_id not in before, "line_id", "must be named once")
+            before.add(line_id)
+
+    def few(self, path: str, lines: Sequence[T], *, least: int = 1) -> Sequence[T]:
+        """The lines of a request; none of those that are too many, which nobody looks at."""
+        fits = least <= len(lines) <= LINES_MAX
+        self.require(fits, path, f"must be {least} to {LINES_MAX} lines")
+        return lines if fits else ()
 
     def time(self, path: str, value: Timestamp) -> int:
         """A time, in microseconds since 1970."""
@@ -104,17 +121,17 @@ class Checks:
         self, path: str, lines: Sequence[order_pb2.LineQuantity], *, required: bool = False
     ) -> tuple[LineQuantity, ...]:
         """Units by line, each line once."""
-        if lines or required:
-            self.lines(path, lines)
-        return tuple(LineQuantity(line_id=line.line_id, quantity=line.quantity) for line in lines)
+        asked = self.lines(path, lines, least=int(required))
+        return tuple(LineQuantity(line_id=line.line_id, quantity=line.quantity) for line in asked)
 
-    def lines(self, path: str, lines: Sequence[order_pb2.LineQuantity | order_pb2.FillLine]) -> None:
-        """At least one line, each once, with its units."""
-        self.require(0 < len(lines) <= LINES_MAX, path, f"must be 1 to {LINES_MAX} lines")
-        for line, item in self.each(path, lines):
+    def lines(self, path: str, lines: Sequence[AnyLine], *, least: int = 1) -> Sequence[AnyLine]:
+        """Few enough lines, each once, with its units."""
+        asked = self.few(path, lines, least=least)
+        for line, item in self.each(path, asked):
             item.identifier("line_id", line.line_id)
             item.quantity("quantity", line.quantity)
-        self.unique(path, [line.line_id for line in lines])
+        self.unique(path, [line.line_id for line in asked])
+        return asked
 
     def personal_paths(self, path: str, message: Message) -> list[str]:
         """The paths that are set, such as "personal.ship_to.locality"; their values go nowhere from here."""

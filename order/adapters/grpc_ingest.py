@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -20,7 +20,8 @@ STREAM_ORDERS_MAX: Final = 1_000
 """With the bound below, the reply stays under the 1 MiB that a caller receives, whatever ids and refusals are in it."""
 
 _DETAILS_BYTES_MAX: Final = 262_144  # of refusals in full; those after them say their reason alone
-_SLICE_ORDERS: Final = 32  # read without a pause, some milliseconds: other calls want their turn
+_SLICE_LINES: Final = 512  # read without a pause, some milliseconds: other calls want their turn
+_ORDER_LINES: Final = 15  # what else an order takes to read and to answer, as so many lines
 _REQUEST_ID_MAX: Final = 64
 _METHOD: Final = "PlaceOrder"  # an order's request id is the same here and there
 _FORESEEN: Final = {**COMMON_ERRORS, **ERRORS}
@@ -79,9 +80,9 @@ class _Intake:
         if self._taken > STREAM_ORDERS_MAX:
             told = f"must be at most {STREAM_ORDERS_MAX} on one stream: send all of them again on several"
             raise InvalidRequestError([Violation("orders", told)])
-        for first in range(0, len(orders), _SLICE_ORDERS):
+        for part in _slices(orders):
             await self._writer.room()
-            for order in orders[first : first + _SLICE_ORDERS]:
+            for order in part:
                 self._under_way.append(_Begun(order, self._begin(order)))
             while self._under_way and self._under_way[0].is_answered:
                 await self._tell_next()
@@ -131,6 +132,17 @@ class _Intake:
         status = status_of(error, _METHOD, DOMAIN, _FORESEEN)
         self._details_bytes += status.ByteSize()
         return status if self._details_bytes <= _DETAILS_BYTES_MAX else _brief(status)
+
+
+def _slices(
+    orders: Sequence[order_service_pb2.PlaceOrderRequest],
+) -> Iterator[Sequence[order_service_pb2.PlaceOrderRequest]]:
+    first = lines = 0
+    for end, order in enumerate(orders, 1):
+        lines += _ORDER_LINES + len(order.lines)
+        if lines >= _SLICE_LINES or end == len(orders):
+            yield orders[first:end]
+            first, lines = end, 0
 
 
 async def _answer(begun: _Begun) -> Reply:

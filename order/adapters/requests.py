@@ -24,7 +24,7 @@ def submission(method: str, request: Any, call: Call) -> Submission:  # noqa: AN
     """The command in a request, with its origin.
 
     Raises:
-        InvalidRequestError: Some fields cannot be understood; it names every one.
+        InvalidRequestError: Some fields cannot be understood; it names every one, or the first 20.
     """
     checks = Checks()
     checks.identifier("request_id", request.request_id, least=REQUEST_ID_MIN)

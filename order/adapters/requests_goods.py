@@ -29,9 +29,8 @@ _DISPOSITIONS: Final = {
 def _fill(request: order_service_pb2.RecordFillRequest, order_id: str, checks: Checks) -> RecordFill:
     fill = request.fill
     checks.identifier("fill.fill_id", fill.fill_id)
-    checks.lines("fill.lines", fill.lines)
     lines = []
-    for index, line in enumerate(fill.lines):
+    for index, line in enumerate(checks.lines("fill.lines", fill.lines)):
         path = f"fill.lines[{index}].price"
         price = None
         if line.HasField("price"):

@@ -6,7 +6,7 @@ from typing import Any, Final
 from stateset.order.v1 import order_pb2, order_service_pb2
 
 from infra.kernel.money import is_currency
-from order.adapters.checks import LINES_MAX, Checks
+from order.adapters.checks import Checks
 from order.domain.commands import (
     AcceptOrder,
     AmendOrder,
@@ -30,7 +30,6 @@ from order.domain.commands import (
 ORDER_BYTES_MAX: Final = 262_144
 _ORDER_GROWTH_BYTES: Final = 4_096  # its holds and its money
 _LINE_GROWTH_BYTES: Final = 250  # what the counters of a line can come to take, beside what the request says of it
-_LINES: Final = f"must be 1 to {LINES_MAX} lines"
 _TOO_LARGE: Final = f"the order could come to take more than {ORDER_BYTES_MAX} bytes"
 _AMENDABLE: Final = ("lines", "expire_time", "personal")
 _NOBODY: Final = "must have a field: EraseOrderPersonalData takes all of them away"
@@ -44,8 +43,7 @@ def _place(request: order_service_pb2.PlaceOrderRequest, order_id: str, checks: 
     checks.identifier("customer_id", request.customer_id)
     if request.store_id:
         checks.identifier("store_id", request.store_id)
-    asked = request.lines
-    checks.require(0 < len(asked) <= LINES_MAX, "lines", _LINES)
+    asked = checks.few("lines", request.lines)
     checks.require(
         request.ByteSize() + _ORDER_GROWTH_BYTES + _LINE_GROWTH_BYTES * len(asked) <= ORDER_BYTES_MAX,
         "lines",
@@ -89,22 +87,22 @@ def _reject(request: order_service_pb2.RejectOrderRequest, order_id: str, checks
 
 
 def _amend(request: order_service_pb2.AmendOrderRequest, order_id: str, checks: Checks) -> AmendOrder:
-    paths = list(request.update_mask.paths) or [name for name in _AMENDABLE if _is_set(request, name)]
+    paths = list(dict.fromkeys(request.update_mask.paths)) or [name for name in _AMENDABLE if _is_set(request, name)]
     checks.require(bool(paths), "update_mask", "must name something to amend")
     for path in paths:
         checks.require(path in _AMENDABLE, "update_mask", f"may name {', '.join(_AMENDABLE)}")
         checks.require(path == "expire_time" or _is_set(request, path), path, "is in the mask and must be set")
     for name in _AMENDABLE:
         checks.require(name in paths or not _is_set(request, name), name, "is set and must be in the mask")
-    checks.require(len(request.lines) <= LINES_MAX, "lines", f"must be at most {LINES_MAX} lines")
-    checks.unique("lines", [line.line_id for line in request.lines])
+    asked = checks.few("lines", request.lines, least=0)
+    checks.unique("lines", [line.line_id for line in asked])
     named = [path for path in ("lines", "expire_time") if path in paths]
     personal = checks.personal_paths("personal", request.personal)
     checks.require(bool(personal) or not _is_set(request, "personal"), "personal", _NOBODY)
     return AmendOrder(
         order_id=order_id,
         paths=(*named, *personal),
-        lines=tuple(_line_amendment(line, item) for line, item in checks.each("lines", request.lines)),
+        lines=tuple(_line_amendment(line, item) for line, item in checks.each("lines", asked)),
         expire_time_us=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
 

@@ -20,8 +20,10 @@ _OUTCOMES: Final = {stream_pb2.AckOutcome.Value(f"ACK_OUTCOME_{outcome}"): outco
 
 def ack_items(message: stream_pb2.Ack, checked: Checked) -> tuple[AckItem, ...]:
     """The items of an ack."""
-    checked.refuse_unless(len(message.items) <= _ITEMS_MAX, "frame.ack.items", f"must be at most {_ITEMS_MAX}")
-    return tuple(_ack_item(item, checked, f"frame.ack.items[{at}]") for at, item in enumerate(message.items))
+    few = len(message.items) <= _ITEMS_MAX
+    checked.refuse_unless(few, "frame.ack.items", f"must be at most {_ITEMS_MAX}")
+    items = message.items if few else ()
+    return tuple(_ack_item(item, checked, f"frame.ack.items[{at}]") for at, item in enumerate(items))
 
 
 def _ack_item(message: stream_pb2.AckItem, checked: Checked, path: str) -> AckItem:

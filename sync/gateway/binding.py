@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -11,7 +12,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from infra.runtime.grpc.status import InvalidRequestError, Violation
+from infra.runtime.grpc.status import VIOLATIONS_MAX, InvalidRequestError, Violation
 from sync.gateway.rules import Rule
 
 Query = Sequence[tuple[str, str]]
@@ -163,7 +164,7 @@ def parsed(kind: Descriptor, tree: Any) -> Message:  # noqa: ANN401 - any JSON
         InvalidRequestError: It spells none.
     """
     message: Message = GetMessageClass(kind)()
-    violations = list(_strangers(kind, tree, ()))
+    violations = list(islice(_strangers(kind, tree, ()), VIOLATIONS_MAX))
     if violations:
         raise InvalidRequestError(violations)
     try:

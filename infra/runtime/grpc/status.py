@@ -26,7 +26,7 @@ from infra.runtime.database import DatabaseUnavailableError
 from infra.runtime.subscriptions import TooManySubscriptionsError
 
 # Details travel in metadata, which is refused above 8 KiB: all of these together stay below 6.
-_VIOLATIONS_MAX: Final = 20
+VIOLATIONS_MAX: Final = 20
 _VIOLATION_BYTES_MAX: Final = 3_000
 _TEXT_MAX: Final = 400
 
@@ -40,11 +40,11 @@ class Violation:
 
 
 class InvalidRequestError(Exception):
-    """A request whose fields cannot be understood: all of them at once."""
+    """A request whose fields cannot be understood: all of them at once, or the first 20."""
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__("; ".join(f"{each.field}: {each.description}" for each in violations))
-        self.violations = tuple(violations)
+        self.violations = tuple(violations[:VIOLATIONS_MAX])
+        super().__init__("; ".join(f"{each.field}: {each.description}" for each in self.violations))
 
 
 class DeadlineTooShortError(Exception):
@@ -101,7 +101,7 @@ def to_status(refusal: Refusal, domain: str) -> status_pb2.Status:
     details: list[Message] = [info]
     if refusal.violations:
         bad = error_details_pb2.BadRequest()
-        for each in refusal.violations[:_VIOLATIONS_MAX]:
+        for each in refusal.violations[:VIOLATIONS_MAX]:
             if bad.ByteSize() > _VIOLATION_BYTES_MAX:
                 break
             bad.field_violations.add(field=each.field[:_TEXT_MAX], description=each.description[:_TEXT_MAX])

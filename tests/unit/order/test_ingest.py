@@ -90,3 +90,19 @@ async def test_what_still_waits_is_taken_back_when_its_stream_is_cut() -> None:
         log.free.set()
     placed = (await log.digest(EVERYTHING))[1].count
     assert 0 < placed <= GROUP, "the group that was being committed, and nothing after it"
+
+
+async def test_others_have_their_turn_after_every_large_order_even_if_it_is_refused() -> None:
+    writer, turns = writer_on(MemoryLog(shards=3)), 0
+    large = order_service_pb2.PlaceOrderRequest(lines=[order_service_pb2.NewOrderLine()] * 500)
+
+    async def messages() -> AsyncIterator[order_service_pb2.IngestOrdersRequest]:
+        yield order_service_pb2.IngestOrdersRequest(orders=[large] * 30)
+
+    async with writer.running():
+        answer = asyncio.create_task(OrderIngest(writer).IngestOrders(messages(), call()))
+        while not answer.done():
+            turns += 1
+            await asyncio.sleep(0)
+    assert len((await answer).results) == 30
+    assert turns >= 30
