@@ -27,14 +27,16 @@ def _fill(order: Order, command: RecordFill, _given: Given) -> list[Change]:
 
 
 def _priced(order: Order, command: RecordFill, lines: Mapping[str, Line]) -> Iterator[PricedFillLine]:
+    total = sum(line.filled_amount for line in order.lines)
     for index, each in enumerate(command.lines):
         line, path = lines[each.line_id], f"fill.lines[{index}].price"
         if each.price is not None and each.price.currency_code != order.currency_code:
             raise MoneyError(path, "must be in the order's currency")
         nanos = line.price_nanos if each.price is None else each.price.nanos
         cost = _amount(line, each.quantity, nanos, order.currency_code)
-        if line.filled_amount + cost > AMOUNT_MAX:
-            raise MoneyError(path, f"would take the line above {AMOUNT_MAX} minor units")
+        total += cost
+        if total > AMOUNT_MAX:
+            raise MoneyError(path, f"would take the order above {AMOUNT_MAX} minor units")
         yield PricedFillLine(line_id=each.line_id, quantity=each.quantity, price_nanos=nanos, amount=cost)
 
 

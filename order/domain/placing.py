@@ -16,9 +16,16 @@ PRE_TRADE_CHECK: Final = "PRE_TRADE_CHECK"
 
 def place(command: PlaceOrder, policy: Policy) -> list[Change]:
     """The placing, and what the policy says to it at once."""
-    if command.expected_total is not None and command.total != command.expected_total:
-        raise TotalMismatchError(command.expected_total, command.total)
+    total = command.total
+    if command.expected_total is not None and total != command.expected_total:
+        raise TotalMismatchError(command.expected_total, total)
+    _check_total(total)
     return [OrderPlaced(command=command), *_ACCEPTANCE[policy.acceptance](command, policy)]
+
+
+def _check_total(total: int) -> None:
+    if total > AMOUNT_MAX:
+        raise MoneyError("lines", f"must not come to more than {AMOUNT_MAX} minor units together")
 
 
 def _checked(command: PlaceOrder, policy: Policy) -> Change:
@@ -64,9 +71,12 @@ def _amend(order: Order, command: AmendOrder, _given: Given) -> list[Change]:
     lines = check_quantities(order, _taken_off(order, command), lambda line: line.leaves, TooLateToAmendError)
     before = [lines[each.line_id] for each in command.lines]
     after = [
-        _amended(order, line, each, f"lines[{index}]")
+        _amended(order, line, each, f"lines[{index}].unit_price")
         for index, (line, each) in enumerate(zip(before, command.lines, strict=True))
     ]
+    costs = {line.line_id: line.amount for line in order.lines}
+    costs |= {each.line_id: amount(each.quantity, each.price_nanos, order.currency_code) for each in after}
+    _check_total(sum(costs.values()))
     expires = command.expire_time_us if "expire_time" in command.paths else order.expire_time_us
     return [
         OrderAmended(
@@ -96,15 +106,12 @@ def _terms(line: Line) -> LineTerms:
 def _amended(order: Order, line: Line, amendment: LineAmendment, path: str) -> LineTerms:
     price = amendment.price
     if price is not None and price.currency_code != order.currency_code:
-        raise MoneyError(f"{path}.unit_price", "must be in the order's currency")
-    terms = LineTerms(
+        raise MoneyError(path, "must be in the order's currency")
+    return LineTerms(
         line_id=line.line_id,
         quantity=line.quantity if amendment.quantity is None else amendment.quantity,
         price_nanos=line.price_nanos if price is None else price.nanos,
     )
-    if amount(terms.quantity, terms.price_nanos, order.currency_code) > AMOUNT_MAX:
-        raise MoneyError(path, f"must not come to more than {AMOUNT_MAX} minor units")
-    return terms
 
 
 def _accepted(_order: Order, _change: OrderAccepted) -> Effect:

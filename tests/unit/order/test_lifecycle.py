@@ -2,6 +2,7 @@
 
 import pytest
 
+from infra.kernel.money import AMOUNT_MAX
 from order.domain.changes import (
     OrderAccepted,
     OrderAmended,
@@ -80,6 +81,8 @@ from tests.harness.orders import DOLLAR, carry_out, place
 DELIVERED: list[Command] = [ACCEPT, fill(3), ship(3), deliver(3)]
 RETURNING: list[Command] = [*DELIVERED, request_return(2)]
 MARKET_ORDER = place(3, market_id=MARKET)
+LARGE = 10_000 * DOLLAR
+HALF = 500_000_000  # units at that price come to half of AMOUNT_MAX
 
 
 @pytest.mark.parametrize(
@@ -193,6 +196,27 @@ def test_a_fill_in_another_currency_is_refused() -> None:
     command = RecordFill(order_id="o-1", record_id="f-1", lines=(FillLine(line_id="1", quantity=1, price=euros),))
     with pytest.raises(MoneyError):
         carry_out(place(3), ACCEPT, command)
+
+
+def test_an_orders_total_has_a_limit() -> None:
+    with pytest.raises(MoneyError):
+        carry_out(place(HALF, HALF + 1, price_nanos=LARGE))
+    assert sum(line.amount for line in carry_out(place(HALF, HALF, price_nanos=LARGE)).lines) == AMOUNT_MAX
+
+
+def test_no_amendment_takes_the_total_above_its_limit() -> None:
+    with pytest.raises(MoneyError):
+        carry_out(place(HALF, 1, price_nanos=LARGE), amend(0, HALF + 1))
+    assert carry_out(place(HALF, 1, price_nanos=LARGE), amend(0, HALF)).lines[1].quantity == HALF
+
+
+def test_no_fills_take_the_order_above_the_limit_of_its_total() -> None:
+    story = Story()
+    story.carry_out(place(HALF, HALF), ACCEPT, fill(HALF, HALF - 1, nanos=LARGE))
+    with pytest.raises(MoneyError):
+        story.carry_out(fill(0, 1, nanos=LARGE + DOLLAR, record_id="f-2"))
+    order = story.carry_out(fill(0, 1, nanos=LARGE, record_id="f-2"))
+    assert sum(line.filled_amount for line in order.lines) == AMOUNT_MAX
 
 
 def test_a_rejected_order_is_closed_to_the_last_unit() -> None:
