@@ -1,11 +1,17 @@
 """One database of one service, behind two calls: read and write."""
 
+import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
+from infra.runtime.log import get_logger
+
 T = TypeVar("T")
+
+_TELL_SECONDS: Final = 1.0
+_log = get_logger(__name__)
 
 
 class DatabaseUnavailableError(Exception):
@@ -14,6 +20,20 @@ class DatabaseUnavailableError(Exception):
 
 class DatabaseLockedError(DatabaseUnavailableError):
     """Somebody else has held a lock for longer than work may wait for it. Nothing was written."""
+
+
+class Outages:
+    """Tells the log why a database cannot be used, once a second at most. Callers are told that it cannot, no more."""
+
+    def __init__(self) -> None:
+        self._quiet_until = 0.0
+
+    def tell(self, error: DatabaseUnavailableError) -> None:
+        """Tells the log, unless it was told just now."""
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _TELL_SECONDS
+            _log.warning("the database cannot be used now", error=str(error))
 
 
 class Database(Protocol):

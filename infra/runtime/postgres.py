@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from infra.runtime import schema
-from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError
+from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError, Outages
 from infra.runtime.lifespan import StartupError
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class PostgresDatabase:
         self._engine = engine
         self._turn = asyncio.Lock()
         self._kept: AsyncConnection | None = None
+        self._outages = Outages()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """See `Database.read`."""
@@ -70,14 +71,14 @@ class PostgresDatabase:
                 await self._kept.close()
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        with _told_as_ours():
+        with _told_as_ours(self._outages):
             async with self._engine.connect() as connection:
                 return await _transact(connection, work, isolation="repeatable_read", readonly=True)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         """On a connection that is kept from one write to the next: fetching one is a third of a small transaction."""
         async with self._turn:
-            with _told_as_ours():
+            with _told_as_ours(self._outages):
                 connection, self._kept = self._kept or await self._engine.connect(), None
                 try:
                     result = await _transact(connection, work, isolation="read_committed", readonly=False)
@@ -106,13 +107,15 @@ async def _transact(
 
 
 @contextmanager
-def _told_as_ours() -> Iterator[None]:
+def _told_as_ours(outages: Outages) -> Iterator[None]:
     try:
         yield
     except (*LOST, DBAPIError, PoolTimeoutError) as error:
         if _is_passing(error):
             kind = DatabaseLockedError if _state(error) == _LOCKED else DatabaseUnavailableError
-            raise kind(f"PostgreSQL cannot be used now: {error}") from error
+            ours = kind(f"PostgreSQL cannot be used now: {error}")
+            outages.tell(ours)
+            raise ours from error
         raise
 
 
@@ -145,6 +148,7 @@ async def open_postgres(
         pool_size=_CONNECTIONS_MAX,
         max_overflow=0,
         pool_pre_ping=False,
+        hide_parameters=True,  # personal data must not reach the log by way of an error
         # Transactions are begun and ended on the driver: SQLAlchemy would begin one only at its own first statement,
         # and those that work gives to the driver before that would each be committed at once. Nor has it anything to
         # roll back when a connection returns to the pool; where one cannot be trusted it is thrown away.

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from infra.runtime import schema
-from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError
+from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError, Outages
 from infra.runtime.lifespan import StartupError
 
 T = TypeVar("T")
@@ -34,6 +34,7 @@ class SqliteDatabase:
         self._engine = engine
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="sql-write")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="sql-read")
+        self._outages = Outages()
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """See `Database.read`."""
@@ -54,7 +55,7 @@ class SqliteDatabase:
         self._engine.dispose()
 
     def _empty_log(self) -> None:
-        with _told_as_ours(), self._engine.connect() as connection:
+        with _told_as_ours(self._outages), self._engine.connect() as connection:
             (busy, *_) = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
         if busy:
             raise DatabaseLockedError("SQLite cannot empty its write-ahead log: a read has lasted for too long")
@@ -64,7 +65,7 @@ class SqliteDatabase:
         return await asyncio.shield(future)
 
     def _transact(self, work: Callable[[Connection], T], begin: str) -> T:
-        with _told_as_ours(), self._engine.connect() as connection:
+        with _told_as_ours(self._outages), self._engine.connect() as connection:
             connection.exec_driver_sql(begin)
             result = work(connection)
             connection.commit()
@@ -72,13 +73,15 @@ class SqliteDatabase:
 
 
 @contextmanager
-def _told_as_ours() -> Iterator[None]:
+def _told_as_ours(outages: Outages) -> Iterator[None]:
     try:
         yield
     except (sqlite3.OperationalError, OperationalError) as error:  # locked, full, unreadable
         locked = "database is locked" in str(error)
         kind = DatabaseLockedError if locked else DatabaseUnavailableError
-        raise kind(f"SQLite cannot be used now: {error}") from error
+        ours = kind(f"SQLite cannot be used now: {error}")
+        outages.tell(ours)
+        raise ours from error
 
 
 @asynccontextmanager
@@ -180,6 +183,7 @@ def _engine(path: Path) -> Engine:
         poolclass=QueuePool,
         pool_size=_READERS + 1,
         max_overflow=0,
+        hide_parameters=True,  # personal data must not reach the log by way of an error
         connect_args={"check_same_thread": False, "isolation_level": None},
     )
 

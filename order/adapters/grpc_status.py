@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from grpc import StatusCode
 
-from infra.runtime.grpc.status import ErrorTable, Refusal, Violation
+from infra.runtime.database import DatabaseUnavailableError
+from infra.runtime.grpc.status import COMMON_ERRORS, ErrorTable, Refusal, Violation
 from order.application.relay_ports import BusRefusedError, BusUnavailableError
 from order.domain import errors
 from order.domain.legality import allowed_actions
@@ -148,10 +149,5 @@ ERRORS: Final[ErrorTable] = {
         message=str(error),
         retry_after_seconds=_RETRY_SECONDS,
     ),
-    errors.StoreUnavailableError: lambda error: Refusal(
-        code=StatusCode.UNAVAILABLE,
-        reason="STORE_UNAVAILABLE",
-        message=str(error),
-        retry_after_seconds=_RETRY_SECONDS,
-    ),
+    errors.StoreUnavailableError: COMMON_ERRORS[DatabaseUnavailableError],
 }

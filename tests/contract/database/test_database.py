@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.util import await_only
+from structlog.testing import capture_logs
 
-from infra.runtime.database import Database
+from infra.runtime.database import Database, DatabaseUnavailableError
 from infra.runtime.sql import open_database
 from order.main import MIGRATIONS
 
@@ -83,3 +84,24 @@ def wait(connection: Connection, future: Any) -> None:  # noqa: ANN401 - of eith
         await_only(asyncio.wrap_future(future))
     else:
         future.result(10)
+
+
+FAILING = {
+    "sqlite": ["SELECT :email FROM nowhere"],
+    "postgresql": ["SET LOCAL statement_timeout = 1", "SELECT pg_sleep(9), CAST(:email AS TEXT)"],
+}
+
+
+async def test_why_it_cannot_be_used_is_logged_once_a_second_and_without_what_was_asked(database: Database) -> None:
+    def fail(connection: Connection) -> None:
+        *before, failing = FAILING[connection.dialect.name]
+        for statement in before:
+            connection.execute(text(statement))
+        connection.execute(text(failing), {"email": "ada@example.org"})
+
+    with capture_logs() as told:
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailableError) as caught:
+                await database.read(fail)
+    assert [(each["event"], each["log_level"]) for each in told] == [("the database cannot be used now", "warning")]
+    assert "ada" not in told[0]["error"] + str(caught.value) + str(caught.value.__cause__)
