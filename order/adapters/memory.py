@@ -29,6 +29,7 @@ class MemoryLog:
         self._reply_times_us: dict[RequestKey, int] = {}
         self._personal: dict[str, bytes] = {}
         self._epochs: dict[str, int] = {}
+        self._forgotten_epoch = 0
         self._subscriptions_max = subscriptions_max
         self._floors: dict[str, dict[int, int]] = {}
 
@@ -187,7 +188,7 @@ class MemoryLog:
         """See `Log.open_subscription`."""
         if name not in self._epochs:
             refuse_more(len(self._epochs), self._subscriptions_max)
-        self._epochs[name] = self._epochs.get(name, 0) + 1
+        self._epochs[name] = self._epochs.get(name, self._forgotten_epoch) + 1
         return self._epochs[name], dict(self._floors.setdefault(name, {}))
 
     async def readers(self, after: str, readers_max: int) -> list[Reader]:
@@ -198,7 +199,9 @@ class MemoryLog:
     async def forget_reader(self, name: str) -> bool:
         """See `Log.forget_reader`."""
         self._floors.pop(name, None)
-        return self._epochs.pop(name, None) is not None
+        epoch = self._epochs.pop(name, 0)
+        self._forgotten_epoch = max(self._forgotten_epoch, epoch)
+        return epoch > 0
 
     async def scrub(self) -> None:
         """See `Log.scrub`: there is no file."""

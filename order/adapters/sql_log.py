@@ -296,7 +296,7 @@ class SqlLog:
             if newest is None:
                 kept = connection.execute(select(func.count()).select_from(LOG_SUBSCRIPTIONS)).scalar_one()
                 refuse_more(kept, self._subscriptions_max)
-                newest = 1
+                newest = 1 + int(connection.execute(select(LOG.c.forgotten_epoch)).scalar_one())
                 connection.execute(insert(LOG_SUBSCRIPTIONS).values(name=name, delivery_epoch=newest))
             floors = connection.execute(
                 select(LOG_FLOORS.c.shard, LOG_FLOORS.c.next_seq).where(LOG_FLOORS.c.name == name)

@@ -13,6 +13,7 @@ LOG: Final = Table(
     METADATA,
     Column("log_epoch", TEXT, primary_key=True),
     Column("shards", Integer, nullable=False),
+    Column("forgotten_epoch", BigInteger, nullable=False, server_default="0"),  # the highest of any reader
 )
 SHARD_HEADS: Final = Table(
     "shard_heads",

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from order.adapters.sql_tables import LOG_FLOORS, LOG_SUBSCRIPTIONS
+from order.adapters.sql_tables import LOG, LOG_FLOORS, LOG_SUBSCRIPTIONS
 from order.application.ports import Reader
 
 
@@ -45,7 +45,12 @@ def readers(connection: Connection, after: str, readers_max: int) -> list[Reader
 def forget_reader(connection: Connection, name: str) -> bool:
     """See `Log.forget_reader`."""
     connection.execute(LOG_FLOORS.delete().where(LOG_FLOORS.c.name == name))
-    return connection.execute(LOG_SUBSCRIPTIONS.delete().where(LOG_SUBSCRIPTIONS.c.name == name)).rowcount > 0
+    forget = LOG_SUBSCRIPTIONS.delete().where(LOG_SUBSCRIPTIONS.c.name == name)
+    epoch = connection.execute(forget.returning(LOG_SUBSCRIPTIONS.c.delivery_epoch)).scalar_one_or_none()
+    if epoch is None:
+        return False
+    connection.execute(LOG.update().where(LOG.c.forgotten_epoch < epoch).values(forgotten_epoch=epoch))
+    return True
 
 
 def lowest_floors(connection: Connection, shards: int) -> list[int | None]:

@@ -235,6 +235,8 @@ class Log(Protocol):
     async def open_subscription(self, name: str) -> tuple[int, dict[int, int]]:
         """Starts a delivery epoch of the subscription, made if need be; the epoch, and the durable floors by shard.
 
+        No name has an epoch twice, not even if it was forgotten in between.
+
         Raises:
             TooManySubscriptionsError: It is new, and there is no room for it.
         """

@@ -131,7 +131,7 @@ async def test_everything_stays_as_it_was_but_for_the_epoch(used: str) -> None:
     after = await rows(used)
 
     assert done.before != done.after
-    assert (before["log"], after["log"]) == ([(done.before, SHARDS)], [(done.after, SHARDS)])
+    assert (before["log"], after["log"]) == ([(done.before, SHARDS, 0)], [(done.after, SHARDS, 0)])
     for table in ("shard_heads", "orders", "order_records", "order_personal"):
         assert before[table] == after[table]
     assert done.events == len(after["order_events"]) == ORDERS + 3

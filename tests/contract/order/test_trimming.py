@@ -84,6 +84,18 @@ async def test_a_deleted_subscriptions_stream_is_fenced(log: Log) -> None:
     assert await log.readers("", 9) == []
 
 
+async def test_a_deleted_subscriptions_stream_stays_fenced_when_another_has_its_name(log: Log) -> None:
+    for _ in range(3):
+        epoch, _ = await log.open_subscription("gone")
+    await log.open_subscription("younger")
+    for name in ("gone", "younger"):
+        assert await log.forget_reader(name)
+    again, floors = await log.open_subscription("gone")
+    assert (again, floors) == (epoch + 1, {})
+    assert not await log.move_floors("gone", epoch, {0: 5})
+    assert await log.readers("", 9) == [Reader(name="gone", delivery_epoch=again, floors={})]
+
+
 async def test_so_many_are_forgotten_at_a_time_and_never_a_part_of_a_group(
     log: Log, writer: Writer, young_us: int
 ) -> None:
