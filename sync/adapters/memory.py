@@ -28,6 +28,7 @@ from sync.domain.subscription import (
     acked,
     created,
     opened,
+    retiring,
     sought,
 )
 
@@ -212,6 +213,7 @@ class MemorySubscriptions:
     ) -> None:
         self.parking = MemoryParking(parked_events_max=parked_events_max)
         self._stored: dict[SubscriptionKey, Subscription] = {}
+        self._retired_epoch = 0
         self._subscriptions_max = subscriptions_max
 
     async def find(self, key: SubscriptionKey) -> Subscription | None:
@@ -222,10 +224,12 @@ class MemorySubscriptions:
         """See `Subscriptions.open`."""
         return self._put(opening, opened)
 
-    def _put(self, opening: Opening, change: Callable[[Subscription | None, Opening], Subscription]) -> Subscription:
+    def _put(
+        self, opening: Opening, change: Callable[[Subscription | None, Opening, int], Subscription]
+    ) -> Subscription:
         if opening.key not in self._stored:
             refuse_more(len(self._stored), self._subscriptions_max)
-        return self._replace(opening.key, change(self._stored.get(opening.key), opening))
+        return self._replace(opening.key, change(self._stored.get(opening.key), opening, self._retired_epoch))
 
     async def create(self, opening: Opening) -> Subscription:
         """See `Subscriptions.create`."""
@@ -247,7 +251,9 @@ class MemorySubscriptions:
 
     async def delete(self, key: SubscriptionKey) -> None:
         """See `Subscriptions.delete`."""
-        self._stored.pop(key, None)
+        stored = self._stored.pop(key, None)
+        if stored is not None:
+            self._retired_epoch = max(self._retired_epoch, retiring(stored))
         self.parking.clear(key)
 
     async def commit(self, acks: Sequence[Ack | Settlement]) -> Sequence[AckOutcome]:

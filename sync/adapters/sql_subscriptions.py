@@ -22,9 +22,9 @@ from sync.domain.subscription import (
     Subscription,
     SubscriptionKey,
     acked,
-    blank,
     created,
     opened,
+    retiring,
     sought,
 )
 
@@ -49,17 +49,14 @@ _FLOORS: Final = Table(
     Column("delivery_epoch", BigInteger),
     Column("above", TEXT),  # what is done above next_seq, and attempts: [[stretches], {seq: attempts}]
 )
+_RETIRED: Final = Table("retired_epoch", _METADATA, Column("delivery_epoch", BigInteger))  # one row
 _NOTHING: Final = "[]"
 _COUNT: Final = select(func.count()).select_from(_SUBSCRIPTIONS)
-_INSERT: Final = """
+_SAVE: Final = text(
+    """
     INSERT INTO subscriptions (principal, name, log_epoch, filter, filter_hash, delivery_epoch)
     VALUES (:principal, :name, :log_epoch, :filter, :filter_hash, :delivery_epoch)
-    ON CONFLICT (principal, name)
-"""
-_BEGIN: Final = text(f"{_INSERT} DO NOTHING")
-_SAVE: Final = text(
-    f"""
-    {_INSERT} DO UPDATE SET
+    ON CONFLICT (principal, name) DO UPDATE SET
         log_epoch = excluded.log_epoch, filter = excluded.filter, filter_hash = excluded.filter_hash,
         delivery_epoch = excluded.delivery_epoch
     """
@@ -100,15 +97,15 @@ class SqlSubscriptions:
         self,
         connection: Connection,
         opening: Opening,
-        change: Callable[[Subscription | None, Opening], Subscription],
+        change: Callable[[Subscription | None, Opening, int], Subscription],
     ) -> Subscription:
-        stored = _load(connection, opening.key, for_update=True)
+        stored, retired = _load(connection, opening.key, for_update=True), 0
+        if stored is None:
+            retired = _retired(connection)
+            stored = _load(connection, opening.key, for_update=True)  # another server may have made it just now
         if stored is None:
             refuse_more(connection.execute(_COUNT).scalar_one(), self._subscriptions_max)
-            connection.execute(_BEGIN, _row(opening.key, blank(opening)))
-            begun = _load(connection, opening.key, for_update=True)  # another server may have begun it just now
-            stored = None if begun == blank(opening) else begun
-        subscription = change(stored, opening)
+        subscription = change(stored, opening, retired)
         _replace(connection, opening.key, stored, subscription)
         return subscription
 
@@ -149,6 +146,12 @@ class SqlSubscriptions:
         """See `Subscriptions.delete`."""
 
         def work(connection: Connection) -> None:
+            retired = _retired(connection)
+            # Its row before what hangs on it, as acks and openings do: they wait for each other in one sequence.
+            stored = _load(connection, key, for_update=True)
+            if stored is None:
+                return
+            connection.execute(_RETIRED.update().values(delivery_epoch=max(retired, retiring(stored))))
             sql_parking.clear(connection, key)
             for table in (_FLOORS, _SUBSCRIPTIONS):
                 connection.execute(table.delete().filter_by(**names(key)))
@@ -191,6 +194,14 @@ def _move(
     for shard, floor in after.floors.items():
         if floor != before.floors[shard]:
             connection.execute(_MOVE, {**names(key), "shard": shard, **_floor(floor)})
+
+
+def _retired(connection: Connection) -> int:
+    """The highest epoch that a deletion took. Until this transaction ends, nobody else makes or deletes a subscription.
+
+    To be asked while no subscription's row is locked: who deletes one locks its row behind this one.
+    """
+    return int(connection.execute(select(_RETIRED).with_for_update()).scalar_one())
 
 
 def _load(connection: Connection, key: SubscriptionKey, *, for_update: bool = False) -> Subscription | None:

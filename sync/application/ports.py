@@ -154,7 +154,7 @@ class Subscriptions(Protocol):
         """
 
     async def delete(self, key: SubscriptionKey) -> None:
-        """Forgets a subscription and what it has parked, if there is one."""
+        """Forgets a subscription and what it has parked, if there is one; but no delivery epoch is given twice."""
 
     async def commit(self, acks: Sequence[Ack | Settlement]) -> Sequence[AckOutcome]:
         """Moves floors, and fills and empties parking places: one outcome per ack, in their sequence.

@@ -90,22 +90,27 @@ class AckOutcome:
     parking_full: bool = False
 
 
-def blank(opening: Opening) -> Subscription:
-    """A subscription before its first opening."""
-    return Subscription(log_epoch=opening.log_epoch, filter=opening.filter, filter_hash=opening.filter_hash)
+def retiring(subscription: Subscription) -> int:
+    """The epoch that a deletion takes, as a seek would: what is made later begins there, above all that were given."""
+    return subscription.delivery_epoch + 1
 
 
-def opened(stored: Subscription | None, opening: Opening) -> Subscription:
+def opened(stored: Subscription | None, opening: Opening, retired_epoch: int) -> Subscription:
     """The subscription after an opening: one epoch further, and the opening's shards belong to it.
+
+    Args:
+        stored: The subscription; none if it is new.
+        opening: The opening.
+        retired_epoch: The highest epoch that a deletion took: a new subscription goes on from there.
 
     Raises:
         SubscriptionFilterChangedError: It was made with another filter.
     """
     if stored is None:
-        stored = blank(opening)
+        stored = _blank(opening, retired_epoch)
     elif stored.log_epoch != opening.log_epoch:
         # The floors of another log mean nothing; the epoch goes on, so that its streams stay fenced.
-        stored = replace(blank(opening), delivery_epoch=stored.delivery_epoch)
+        stored = _blank(opening, stored.delivery_epoch)
     elif stored.filter_hash != opening.filter_hash:
         raise SubscriptionFilterChangedError(opening.key.name, stored.filter, opening.filter)
     epoch = max(stored.delivery_epoch, opening.checkpoint_epoch) + 1
@@ -116,16 +121,25 @@ def opened(stored: Subscription | None, opening: Opening) -> Subscription:
     return replace(stored, delivery_epoch=epoch, floors={**stored.floors, **taken})
 
 
-def created(stored: Subscription | None, opening: Opening) -> Subscription:
-    """The subscription after it was made; one that is there stays as it is.
+def _blank(opening: Opening, delivery_epoch: int) -> Subscription:
+    return Subscription(
+        log_epoch=opening.log_epoch,
+        filter=opening.filter,
+        filter_hash=opening.filter_hash,
+        delivery_epoch=delivery_epoch,
+    )
+
+
+def created(stored: Subscription | None, opening: Opening, retired_epoch: int) -> Subscription:
+    """The subscription after it was made; one that is there stays as it is. Arguments as in `opened`.
 
     Raises:
         SubscriptionFilterChangedError: It was made with another filter.
     """
-    after = opened(stored, opening)
+    after = opened(stored, opening, retired_epoch)
     if stored is not None and stored.log_epoch == opening.log_epoch:
         return stored
-    epoch = stored.delivery_epoch if stored is not None else 0
+    epoch = retired_epoch if stored is None else stored.delivery_epoch
     floors = {shard: replace(floor, delivery_epoch=epoch) for shard, floor in after.floors.items()}
     return replace(after, delivery_epoch=epoch, floors=floors)
 

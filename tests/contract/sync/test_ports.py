@@ -21,6 +21,7 @@ from sync.application.ports import ReadModel, Subscriptions
 from sync.domain.errors import SubscriptionFilterChangedError
 from sync.domain.log import OrderRow
 from sync.domain.ring import Limits
+from sync.domain.settlement import Changes, Settlement
 from sync.domain.snapshot import Wanted
 from sync.domain.subscription import Ack, AckStatus, Opening, SubscriptionKey
 
@@ -280,3 +281,29 @@ async def test_subscriptions_are_paged_by_name_and_by_principal_and_can_be_delet
         await stores.subscriptions.delete(KEY)
     assert await stores.subscriptions.find(KEY) is None
     assert await stores.subscriptions.find(other.key) is not None
+
+
+async def test_an_epoch_of_a_deleted_subscription_is_given_to_no_later_one(stores: Stores) -> None:
+    older = [await stores.subscriptions.open(OPENING) for _ in range(3)]
+    await stores.subscriptions.delete(KEY)
+    made = await stores.subscriptions.create(OPENING)
+    acks = [ack({0: 5, 1: 5}, epoch=each.delivery_epoch) for each in older]
+    settlements = [
+        Settlement(key=KEY, delivery_epoch=each.delivery_epoch, changes=Changes(shards={0}, done={0: [(1, 5)]}))
+        for each in older
+    ]
+    for _ in range(4):
+        outcomes = await stores.subscriptions.commit([*acks, *settlements])
+        assert {outcome.status for outcome in outcomes} == {AckStatus.FENCED}
+        again = await stores.subscriptions.open(OPENING)
+        assert again.delivery_epoch > made.delivery_epoch
+        assert [again.next_seq(0), again.next_seq(1)] == [1, 1]
+
+
+async def test_a_deletion_forgets_no_epoch_that_an_earlier_one_took(stores: Stores) -> None:
+    other = replace(OPENING, key=replace(KEY, name="s-2"))
+    newest = await stores.subscriptions.open(replace(OPENING, checkpoint_epoch=7))
+    await stores.subscriptions.create(other)
+    for key in (KEY, other.key):
+        await stores.subscriptions.delete(key)
+    assert (await stores.subscriptions.open(OPENING)).delivery_epoch > newest.delivery_epoch

@@ -14,7 +14,9 @@ from infra.runtime.sql import open_database
 from sync.adapters.sql_read_model import SqlReadModel
 from sync.adapters.sql_subscriptions import SqlSubscriptions
 from sync.domain.log import OrderRow
+from sync.domain.settlement import Changes, Park, Settlement
 from sync.domain.subscription import Ack, AckStatus, Opening, SubscriptionKey
+from tests.contract.sync.test_parking import parked
 from tests.harness.postgres import fresh_database
 
 START = Position(log_epoch="log-1", next_seq=(1, 1))
@@ -107,3 +109,27 @@ async def test_streams_that_open_a_new_subscription_at_once_get_different_epochs
         stored = await replicas[0].subscriptions.find(key)
         assert stored is not None
         assert stored.next_seq(0) == 4
+
+
+async def test_a_subscription_is_deleted_while_another_server_acks_parks_and_opens_it(replicas: list[Replica]) -> None:
+    acking, deleting = (replica.subscriptions for replica in replicas)
+    key = SubscriptionKey(principal="local", name="s-1")
+    opening = Opening(key=key, log_epoch="log-1", filter="", filter_hash=b"", start={0: 1, 1: 1})
+    epochs = [0]
+    for _ in range(ROUNDS):
+        epochs.append((await acking.open(opening)).delivery_epoch)
+        parks = [
+            Settlement(
+                key=key,
+                delivery_epoch=epochs[-1],
+                changes=Changes(shards={0}, parked=[Park(event=parked(0, seq), first=seq, again=False)]),
+            )
+            for seq in range(1, 100)
+        ]
+        try:
+            opened, *_ = await asyncio.gather(acking.open(opening), acking.commit(parks), deleting.delete(key))
+            await acking.commit(parks)
+        except DatabaseUnavailableError as error:
+            pytest.fail(f"they waited for each other: {error}")
+        epochs.append(opened.delivery_epoch)
+    assert epochs == sorted(set(epochs))

@@ -205,6 +205,22 @@ async def test_checkpoints_are_counted_by_what_became_of_them(side: Side) -> Non
         await side.client.put_checkpoints([sync.PutCheckpointsRequest(name="s-1", delivery_epoch=1, through=ahead)])
 
 
+async def test_what_was_opened_before_a_deletion_moves_no_floor_of_what_is_made_after_it(side: Side) -> None:
+    await side.record(6)
+    async with Subscription(side.bed.address, "s") as subscription:
+        await anext(subscription)
+    await side.client.delete_subscription(sync.DeleteSubscriptionRequest(name="s"))
+    made = await side.create("s")
+    async with Subscription(side.bed.address, "s") as subscription:
+        await anext(subscription)
+        ack = sync.AckSubscriptionRequest(subscription="s", delivery_epoch=1, through=side.bed.head)
+        assert (await side.client.ack_subscription(ack)).status == stream.ACK_STATUS_FENCED
+        checkpoint = sync.PutCheckpointsRequest(name="s", delivery_epoch=1, through=side.bed.head)
+        assert list((await side.client.put_checkpoints([checkpoint])).fenced_names) == ["s"]
+        found = (await side.client.get_subscription(sync.GetSubscriptionRequest(name="s"))).subscription
+        assert (seqs(found.floor), found.delivery_epoch) == (seqs(made.floor), made.delivery_epoch + 1)
+
+
 async def test_the_lag_of_a_subscription_is_told_whether_anybody_reads_it_or_not(side: Side) -> None:
     await side.record(6)
     await side.create("s")

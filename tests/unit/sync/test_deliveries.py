@@ -54,7 +54,7 @@ class Store:
             filter_hash=selection.filter_hash,
             start=dict.fromkeys(range(SHARDS), 1),
         )
-        self.subscription = opened(self.subscription, opening)
+        self.subscription = opened(self.subscription, opening, 0)
         floors = self.subscription.floors
         terms = Terms(
             log_epoch=EPOCH,

@@ -39,6 +39,7 @@ class FakeSync:
         address: `host:port` to connect to.
         floors: The durable floor of each subscription that there is.
         epochs: The newest delivery epoch of each.
+        retired_epoch: The highest that a deletion took: new ones begin there.
         filters: What each was made with.
         books: What is kept of each subscription beside: the events that are done above its floor, and those parked.
         opens: Every Open that was received, in order.
@@ -52,6 +53,7 @@ class FakeSync:
         self.log_epoch = str(uuid.uuid4())
         self.floors: dict[str, Position] = {}
         self.epochs: dict[str, int] = {}
+        self.retired_epoch = 0
         self.filters: dict[str, str] = {}
         self.books: defaultdict[str, Book] = defaultdict(Book)
         self.opens: list[stream.Open] = []
@@ -210,7 +212,7 @@ class FakeSync:
             Refusal: It was made with another filter.
         """
         floor = self.floors.get(name)
-        self.epochs.setdefault(name, 0)
+        self.epochs.setdefault(name, self.retired_epoch)
         self.filters.setdefault(name, text)
         if floor is None or floor.log_epoch != self.log_epoch:  # the floors of another log mean nothing
             self.floors[name], self.filters[name] = start, text
@@ -227,6 +229,7 @@ class FakeSync:
         """As a server whose database is lost: floors and delivery epochs begin anew."""
         self.floors.clear()
         self.epochs.clear()
+        self.retired_epoch = 0
         self.filters.clear()
         self.books.clear()
         self.disconnect()

@@ -34,6 +34,7 @@ class Subscribed(Log, Parking, Protocol):
 
     floors: dict[str, Position]
     filters: dict[str, str]
+    retired_epoch: int
 
     @property
     def earliest(self) -> Position:
@@ -129,6 +130,7 @@ class UnaryRpcs(ParkingRpcs):
 
     def DeleteSubscription(self, request: sync.DeleteSubscriptionRequest) -> sync.DeleteSubscriptionResponse:  # noqa: N802 - as above
         """See the contract."""
+        self._fake.retired_epoch = max(self._fake.retired_epoch, self._fake.epochs.get(request.name, -1) + 1)
         for kept in (self._fake.floors, self._fake.epochs, self._fake.filters, self._fake.books):
             kept.pop(request.name, None)
         self._fake.fence(request.name)
