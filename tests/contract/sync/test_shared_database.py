@@ -2,20 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from infra.kernel.position import Position
-from infra.runtime.database import DatabaseUnavailableError
+from infra.runtime.clock import SystemClock
+from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError
 from infra.runtime.sql import open_database
 from sync.adapters.sql_read_model import SqlReadModel
 from sync.adapters.sql_subscriptions import SqlSubscriptions
+from sync.application.acks import Acks
 from sync.domain.log import OrderRow
 from sync.domain.settlement import Changes, Park, Settlement
-from sync.domain.subscription import Ack, AckStatus, Opening, SubscriptionKey
+from sync.domain.subscription import Ack, AckOutcome, AckStatus, Opening, SubscriptionKey
 from tests.contract.sync.test_parking import parked
 from tests.harness.postgres import fresh_database
 
@@ -32,10 +35,18 @@ class Replica:
 
 
 @pytest.fixture
-async def replicas(postgres_server: str) -> AsyncIterator[list[Replica]]:
-    async with fresh_database(postgres_server) as url, AsyncExitStack() as stack:
+async def shared_url(postgres_server: str) -> AsyncIterator[str]:
+    async with fresh_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+async def replicas(shared_url: str) -> AsyncIterator[list[Replica]]:
+    async with AsyncExitStack() as stack:
         databases = [
-            await stack.enter_async_context(open_database(url, service="sync", migrations=Path("sync/migrations")))
+            await stack.enter_async_context(
+                open_database(shared_url, service="sync", migrations=Path("sync/migrations"))
+            )
             for _ in range(2)
         ]
         yield [Replica(SqlReadModel(database), SqlSubscriptions(database)) for database in databases]
@@ -133,3 +144,43 @@ async def test_a_subscription_is_deleted_while_another_server_acks_parks_and_ope
             pytest.fail(f"they waited for each other: {error}")
         epochs.append(opened.delivery_epoch)
     assert epochs == sorted(set(epochs))
+
+
+async def test_a_subscription_that_somebody_holds_fails_its_own_acks_and_nobody_elses(
+    replicas: list[Replica], shared_url: str
+) -> None:
+    subscriptions = replicas[0].subscriptions
+    keys = [SubscriptionKey(principal="local", name=name) for name in ("held", "other")]
+    for key in keys:
+        await subscriptions.open(Opening(key=key, log_epoch="log-1", filter="", filter_hash=b"", start={0: 1}))
+    acks = Acks(subscriptions, SystemClock())
+    outcomes: dict[str, AckOutcome | Exception] = {}
+    answered = asyncio.Event()
+    for key in keys:
+
+        def answer(outcome: AckOutcome | Exception, name: str = key.name) -> None:
+            outcomes[name] = outcome
+            if len(outcomes) == len(keys):
+                answered.set()
+
+        await acks.submit(Ack(key=key, ack_id="a", delivery_epoch=1, through={0: 5}), answer)
+    async with held(shared_url, "held"):
+        committing = asyncio.create_task(acks.run(), name="acks")
+        await asyncio.wait_for(answered.wait(), 20)
+        committing.cancel()
+    assert isinstance(outcomes["held"], DatabaseLockedError)
+    other = outcomes["other"]
+    assert isinstance(other, AckOutcome)
+    assert other.status is AckStatus.COMMITTED
+
+
+@asynccontextmanager
+async def held(url: str, name: str) -> AsyncIterator[None]:
+    """A transaction that keeps the subscription's row locked."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SELECT * FROM stateset_sync.subscriptions WHERE name = $1 FOR UPDATE", name)
+            yield
+    finally:
+        await connection.close()
