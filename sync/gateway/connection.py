@@ -5,6 +5,8 @@ and WebSocket would copy it for every reader, which costs as much as sending it.
 """
 
 import asyncio
+import math
+from contextlib import suppress
 from typing import Final, Protocol
 
 from websockets.frames import Frame, Opcode
@@ -17,6 +19,9 @@ class Connection(Protocol):
 
     def is_full(self) -> bool:
         """Whether as much waits to be written as may."""
+
+    def untaken_bytes(self) -> int:
+        """How much of what was written the reader's side has not taken yet."""
 
     async def drained(self) -> None:
         """Returns once it is full no longer, or lost."""
@@ -47,9 +52,12 @@ async def turn(connection: Connection) -> None:
     if not connection.is_full():
         await asyncio.sleep(0)  # what is sent to who keeps up, or has gone, waits for nothing: others have a turn, too
         return
-    try:
-        async with asyncio.timeout(STALLED_SECONDS):
-            await connection.drained()
-    except TimeoutError:
-        connection.abort()
-        raise
+    before = math.inf
+    while (untaken_bytes := connection.untaken_bytes()) < before:
+        before = untaken_bytes  # it may take some and still have to take much more until there is room
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STALLED_SECONDS):
+                await connection.drained()
+            return
+    connection.abort()
+    raise TimeoutError

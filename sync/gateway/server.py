@@ -2,9 +2,12 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from fcntl import ioctl
 from http import HTTPStatus
+from termios import TIOCOUTQ
 from typing import Any, Final
 
 import uvicorn
@@ -24,6 +27,7 @@ _REST_SECONDS: Final = 10.0  # for what is still to come of a request that has b
 _FRAMING_BYTES_MAX: Final = 1_048_576  # of a body's chunks, beside the body: sizes, extensions, trailers
 _IDLE_SECONDS: Final = 30
 _UNREAD_MS: Final = 60_000  # that a peer may take nothing of what was sent
+PING_SECONDS: Final = 20.0  # on a WebSocket, so that a peer that has gone is missed even where nothing is sent
 _MESSAGE_BYTES_MAX: Final = 262_144  # of a WebSocket, received
 _DRAIN_SECONDS: Final = 5
 _STARTED_SECONDS: Final = 10.0
@@ -69,6 +73,8 @@ async def open_http(listening: socket.socket, app: ASGIApp, *, connections_max: 
         http=_Protocol,
         ws=_WebSocket,
         ws_max_size=_MESSAGE_BYTES_MAX,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=None,  # to a slow reader, a ping comes behind all the megabytes that its kernel holds
         ws_per_message_deflate=False,  # compressed, each reader would be written bytes of its own
         lifespan="off",
         log_config=None,
@@ -122,6 +128,15 @@ class _Server(uvicorn.Server):
             self.ended.set()
 
 
+def _untaken_bytes(transport: asyncio.Transport) -> int:
+    """See `Connection.untaken_bytes`; where a kernel does not tell, it is what the kernel has not got yet."""
+    waiting = transport.get_write_buffer_size()
+    with suppress(OSError, ValueError):  # as where it is closed already
+        queued = ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4))
+        waiting += int.from_bytes(queued, sys.byteorder)
+    return waiting
+
+
 class _Handshake(ServerProtocol):
     """A WebSocket's opening, refused in the words of every other refusal: the library's own are of its classes."""
 
@@ -134,7 +149,7 @@ class _Handshake(ServerProtocol):
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """One WebSocket. Who does not answer pings reads nothing that still waits to be written either."""
+    """One WebSocket. Pings are for the kernel, which notices that nobody takes them: an answer to one may be late."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - as its parent has them
         super().__init__(*args, **options)
@@ -148,6 +163,9 @@ class _WebSocket(WebSocketsSansIOProtocol):
     def is_full(self) -> bool:
         return not self.writable.is_set()
 
+    def untaken_bytes(self) -> int:
+        return _untaken_bytes(self.transport)
+
     async def drained(self) -> None:
         await self.writable.wait()
 
@@ -157,10 +175,6 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
     def abort(self) -> None:
         self.transport.abort()
-
-    def keepalive_timeout(self) -> None:
-        super().keepalive_timeout()
-        self.abort()
 
 
 class _Protocol(HttpToolsProtocol):
@@ -233,6 +247,9 @@ class _Protocol(HttpToolsProtocol):
 
     def is_full(self) -> bool:
         return self.flow.write_paused
+
+    def untaken_bytes(self) -> int:
+        return _untaken_bytes(self.transport)
 
     async def drained(self) -> None:
         await self.flow.drain()

@@ -1,6 +1,8 @@
 """The frame protocol over a WebSocket, on a log in memory."""
 
+import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -10,6 +12,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from infra.runtime.grpc.wire import position_of_token
 from tests.harness.gateway_streams import Seen, hear, read_socket, say, socket_of
@@ -18,6 +21,11 @@ from tests.harness.sync_log import LogMaker
 from tests.harness.sync_waiting import eventually_async
 
 PLENTY = {"events": 1_000_000, "bytes": 1 << 40}
+PING = b"\x89\x04"
+HANDSHAKE = (
+    b"GET /v1/stream HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
 ALL = {"start": {"point": "START_POINT_EARLIEST"}, "credit": PLENTY}
 
 
@@ -238,3 +246,42 @@ async def _two_are_open(http: httpx.AsyncClient) -> bool:
             await say(socket, open=ALL)
         said = [json.loads(await socket.recv()) for socket in (one, other)]
     return all("frame" in message for message in said)
+
+
+async def test_a_reader_that_reads_slowly_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.gateway.connection.STALLED_SECONDS", 1.0)
+    log = LogMaker()
+    log.groups(2_500, padding=4_000)
+    async with streaming(log) as http:
+        await read_socket(http, Seen(), 2_500)  # so that all of it is there
+        async with slow_socket(http) as sock:
+            loop, taken = asyncio.get_running_loop(), 0
+            while taken < 6_500_000:  # more than the kernel delivers of a connection that was cut, in about 8 s
+                data = await loop.sock_recv(sock, 40_000)
+                assert data, f"cut off after {taken} bytes"
+                taken += len(data)
+                await asyncio.sleep(len(data) / 800_000)
+
+
+async def test_pings_go_on_though_the_answer_to_one_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.gateway.server.PING_SECONDS", 0.1)
+    async with streaming(LogMaker()) as http, slow_socket(http) as sock:
+        said = b""
+        async with asyncio.timeout(10):
+            while said.count(PING) < 5:
+                said += await asyncio.get_running_loop().sock_recv(sock, 100_000)
+
+
+@asynccontextmanager
+async def slow_socket(http: httpx.AsyncClient) -> AsyncIterator[socket.socket]:
+    """A stream of everything over a WebSocket, byte by byte: nobody answers a ping, and little is buffered here."""
+    opening = json.dumps({"frame": {"open": {**ALL, "batchEventsMax": 500}}}).encode()
+    loop = asyncio.get_running_loop()
+    with socket.socket() as sock:
+        sock.settimeout(0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        await loop.sock_connect(sock, (http.base_url.host, http.base_url.port or 80))
+        await loop.sock_sendall(sock, HANDSHAKE)
+        assert (await loop.sock_recv(sock, 1_000)).endswith(b"\r\n\r\n")
+        await loop.sock_sendall(sock, Frame(Opcode.TEXT, opening).serialize(mask=True))
+        yield sock
