@@ -59,7 +59,8 @@ class LagMeter:
         shard = max(waiting, key=waiting.__getitem__, default=0)
         if standing.floors is None or not waiting.get(shard) or not unacked_of(standing):
             return ""
-        return self._ring.segments[shard].order_id(standing.floors[shard])
+        segment = self._ring.segments[shard]
+        return segment.first_order_id(standing.floors[shard], standing.next_seqs[shard], standing.term)
 
 
 class Lags:

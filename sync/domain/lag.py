@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from infra.kernel.filter import EVERYTHING, Term
 from sync.domain.frames import Grant, Lag, LagBound
 
 
@@ -16,6 +17,7 @@ class Standing:
         credit: What is left; none where the transport alone bounds what is in flight.
         unfinished: Events that were sent and are not finished; none where no account is kept of single ones.
         parked: Events in the parking place, as far as the reader's stream knows.
+        term: What it reads of its shards.
     """
 
     shards: tuple[int, ...]
@@ -24,6 +26,7 @@ class Standing:
     credit: Grant | None
     unfinished: int | None = None
     parked: int = 0
+    term: Term = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,10 +74,12 @@ class Segment:
         """Bytes of the encoded events that are held."""
         return (self._sizes[-1] if self._sizes else self._dropped) - self._dropped
 
-    def order_id(self, seq: int) -> str:
-        """The order of an event; empty where it is not held."""
-        held = self.first_seq <= seq < self.next_seq
-        return str(self._attributes[seq - self.first_seq]["order_id"]) if held else ""
+    def first_order_id(self, start: int, end: int, term: Term) -> str:
+        """The order of the first matching event from `start` on, below `end`; empty where it is not held, or far."""
+        if start < self.first_seq:
+            return ""
+        end = min(end, self.next_seq, start + _SCAN_EVENTS_MAX)
+        return next((event.order_id for event in self.passing(start, end, term)), "")
 
     def append(self, events: Iterable[Event]) -> None:
         """Adds the events that follow the last one."""

@@ -138,6 +138,7 @@ class Session:
             credit=self._credit.left,
             unfinished=deliveries.unfinished if deliveries is not None and deliveries.remembers else None,
             parked=deliveries.parked if deliveries is not None else 0,
+            term=self._selection.term,
         )
 
     def offer(self) -> bool:

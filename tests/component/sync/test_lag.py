@@ -57,6 +57,24 @@ async def test_a_stream_says_how_far_behind_it_is_why_and_which_order_blocks_it(
         assert lag.HasField("time")
 
 
+async def test_the_order_that_blocks_is_one_that_the_filter_lets_through_or_none() -> None:
+    log = LogMaker(1)
+    async with open_server(log.source) as client:
+        opening = stream_pb2.Open(
+            subscription="s-1", filter="order_id = mine", credit=PLENTY, heartbeat_interval=HALF_A_SECOND
+        )
+        stream = await client.subscribe(opening)
+        log.group("theirs")
+        while (lag := await stream.until("lag")).unacked < 1:
+            pass
+        assert lag.blocking_order_id == ""
+        log.group("theirs")
+        log.group("mine")
+        while (lag := await stream.until("lag")).unacked < 3:
+            pass
+        assert lag.blocking_order_id == "mine"
+
+
 async def test_lag_is_told_at_a_heartbeat_only_when_it_has_changed() -> None:
     log = LogMaker()
     log.groups(5)
