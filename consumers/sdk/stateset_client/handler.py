@@ -107,19 +107,24 @@ class EventHandler:
             line.append(_Waiting(event, attempt, batch.arrival))
 
     async def _work_off(self, order_id: str, line: deque[_Waiting]) -> None:
-        while line:
-            event, attempt, _ = line.popleft()
-            epoch = self._delivery_epoch
-            async with self._at_once:
-                settled = await self._settled(event, attempt)
-            if settled.outcome is not Outcome.DONE and epoch != self._delivery_epoch:
-                continue  # it comes again on the new stream: it is in the line by now
-            result = await settle_until_answered(self._subscription, [settled], "the subscription")
-            if settled.outcome is not Outcome.DONE and _HELD.intersection(result.items):
-                self._leave_out(event, line, result.arrivals)
-            elif AckStatus.UNKNOWN in result.items and epoch == self._delivery_epoch:
-                line.clear()  # a new stream has answered: all of it comes again there, and in sequence
-        del self._lines[order_id]
+        try:
+            while line:
+                await self._finish(line.popleft(), line)
+        finally:
+            del self._lines[order_id]  # whatever ends this, the order's next event begins a line that is worked off
+
+    async def _finish(self, waiting: _Waiting, line: deque[_Waiting]) -> None:
+        event, attempt, _ = waiting
+        epoch = self._delivery_epoch
+        async with self._at_once:
+            settled = await self._settled(event, attempt)
+        if settled.outcome is not Outcome.DONE and epoch != self._delivery_epoch:
+            return  # it comes again on the new stream: it is in the line by now
+        result = await settle_until_answered(self._subscription, [settled], "the subscription")
+        if settled.outcome is not Outcome.DONE and _HELD.intersection(result.items):
+            self._leave_out(event, line, result.arrivals)
+        elif AckStatus.UNKNOWN in result.items and epoch == self._delivery_epoch:
+            line.clear()  # a new stream has answered: all of it comes again there, and in sequence
 
     def _leave_out(self, event: OrderEvent, line: deque[_Waiting], arrivals: int) -> None:
         """What was sent before the server knew of the event's outcome comes again behind it, or is parked with it."""
@@ -131,10 +136,17 @@ class EventHandler:
     async def _settled(self, event: OrderEvent, attempt: int) -> Settled:
         try:
             await self._handle(event)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is what became of the event
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_canceled():  # else the handler awaited something else that was
+                raise asyncio.CancelledError from error
             if isinstance(error, PoisonError) or attempt >= self._policy.attempts_max:
                 return parking(event, error)
             delay_seconds = self._policy.delay_seconds * 2 ** min(attempt - 1, 30)
             delay_seconds = min(delay_seconds, self._policy.delay_seconds_max)
             return Settled(event=event, outcome=Outcome.RETRY, delay_seconds=delay_seconds)
         return Settled(event=event, outcome=Outcome.DONE)
+
+
+def _is_canceled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -25,7 +25,7 @@ class PoisonedError(Exception):
         self.error = error
 
 
-def parking(event: OrderEvent, error: Exception) -> Settled:
+def parking(event: OrderEvent, error: BaseException) -> Settled:
     """Sets the event aside with its order's later events, and says why."""
     reason = f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS_MAX].replace("\0", "")
     return Settled(event=event, outcome=Outcome.PARK_KEY, reason=reason)

@@ -143,3 +143,47 @@ async def test_nothing_of_a_stream_is_settled_once_the_next_one_has_answered() -
     await eventually(lambda: handled == [1, 1, 2])
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_cancellation_that_the_handler_only_hears_of_is_tried_again_and_parked_in_the_end() -> None:
+    """As when it awaits a task of somebody else's that was canceled."""
+
+    async def handle(event: OrderEvent) -> None:
+        if event.version == 1:
+            raise asyncio.CancelledError
+
+    script = Script()
+    script.answer()
+    handler = EventHandler(script, handle, policy=RetryPolicy(attempts_max=2, delay_seconds=0))  # type: ignore[arg-type]  # as above
+    running = asyncio.create_task(handler.run(), name="handling")
+    script.arrive(1)
+    script.arrive(1, attempts=(2,))
+    await eventually(lambda: script.settled == [(1, Outcome.RETRY), (1, Outcome.PARK_KEY)])
+    script.arrive(2)
+    await eventually(lambda: script.settled[2:] == [(2, Outcome.DONE)])
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_worker_that_is_canceled_ends_and_leaves_no_line_behind() -> None:
+    handled: list[int] = []
+
+    async def handle(event: OrderEvent) -> None:
+        handled.append(event.version)
+        if event.version == 1:
+            await asyncio.Event().wait()
+
+    script = Script()
+    script.answer()
+    handler = EventHandler(script, handle)  # type: ignore[arg-type]  # as above
+    running = asyncio.create_task(handler.run(), name="handling")
+    script.arrive(1)
+    await eventually(lambda: handled == [1])
+    next(task for task in asyncio.all_tasks() if task.get_name() == "handle-o-1").cancel()
+    await eventually(lambda: "handle-o-1" not in {task.get_name() for task in asyncio.all_tasks()})
+    assert script.settled == []
+    script.arrive(2)
+    await eventually(lambda: script.settled == [(2, Outcome.DONE)])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
