@@ -19,7 +19,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """One shard's step from one checkpoint to the next."""
+    """One shard's step from one checkpoint to the next; of no length where a newer reader claims the shard."""
 
     shard: int
     first_seq: int

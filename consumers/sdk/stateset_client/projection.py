@@ -25,14 +25,19 @@ _SETTLED_EVENTS_MAX: Final = 1_000  # in one ack
 
 
 class _StartAgainError(Exception):
-    """The stream is not the one that sent an event, or cannot set it aside: only the checkpoint is still true."""
+    """The stream does not begin at the checkpoint any more, or cannot go on: only the checkpoint is still true."""
+
+
+class _MovedError(Exception):
+    """The checkpoint is not where it was, or a newer reader's."""
 
 
 class Projection(Generic[Session]):
     """Applies every event exactly once to a store.
 
     The store's checkpoint decides where reading begins. Events that an order has had already are dropped by their
-    version. After the commit the server is told, so that its floor and its lag are true.
+    version. After the commit the server is told, so that its floor and its lag are true. Of two on one store the one
+    that opened later goes on: it claims the store, and what the other had not committed by then is refused.
 
     With `limits.unacked_events_max`, an event for which `apply` raises a `PoisonError` is parked with its order, and
     the checkpoint passes it only once that is durable. ReplayParked brings the order back: it goes on at the next
@@ -101,6 +106,8 @@ class Projection(Generic[Session]):
     async def _read(self) -> None:
         self._covers.clear()
         checkpoint = await self._store.load()
+        if checkpoint is not None:
+            self._on_commit(checkpoint.position, None)  # it is there, whenever the server may be
         async with Subscription(
             self._address,
             self._name,
@@ -110,11 +117,11 @@ class Projection(Generic[Session]):
             checkpoint_epoch=0 if checkpoint is None else checkpoint.delivery_epoch,
             keeps_place=True,
         ) as subscription:
-            if checkpoint is None and self._snapshot is not None:
-                checkpoint = await self._fill(self._snapshot, subscription)
-            elif checkpoint is None:
-                checkpoint = await self._begin(await subscription.opened())
-            self._on_commit(checkpoint.position, None)
+            if checkpoint is not None:
+                await self._claim(checkpoint, await subscription.opened())
+            else:
+                checkpoint = await self._first(subscription)
+                self._on_commit(checkpoint.position, None)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._acknowledge(subscription), name=f"{self._name}-ack")
@@ -124,6 +131,36 @@ class Projection(Generic[Session]):
 
     async def _first_start(self) -> Start:
         return EARLIEST if self._snapshot is None else await self._snapshot.start()
+
+    async def _first(self, subscription: Subscription) -> Checkpoint:
+        if self._snapshot is not None:
+            return await self._fill(self._snapshot, subscription)
+        return await self._begin(await subscription.opened())
+
+    async def _claim(self, opened_at: Checkpoint, opening: Opening) -> None:
+        """Makes every shard of the store this opening's, wherever an older reader has moved it meanwhile.
+
+        Raises:
+            FencedError: It is a newer one's.
+            _StartAgainError: It is claimed, and not where the stream begins.
+        """
+        found: Checkpoint | None = opened_at
+        while found is not None and found.delivery_epoch <= opening.delivery_epoch:
+            try:
+                await self._store.transact(partial(self._stay, found.position, opening.delivery_epoch))
+            except _MovedError:
+                found = await self._store.load()
+                continue
+            if found.position != opened_at.position:
+                raise _StartAgainError
+            return
+        raise FencedError.of(f"the checkpoint of {self._name} is a newer reader's")
+
+    def _stay(self, position: Position, delivery_epoch: int, session: Session) -> None:
+        for shard, seq in enumerate(position.next_seq):
+            step = Move(shard=shard, first_seq=seq, next_seq=seq, delivery_epoch=delivery_epoch)
+            if not self._store.move(session, step):
+                raise _MovedError
 
     async def _fill(self, snapshot: SnapshotFold[Session], subscription: Subscription) -> Checkpoint:
         """Every part in a transaction of its own; the last one creates the checkpoint."""

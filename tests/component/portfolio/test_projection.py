@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset_client import (
+    Checkpoint,
     FencedError,
     LogEpochChangedError,
     Move,
@@ -44,6 +45,21 @@ class CutStore(PortfolioStore):
                 raise CutError
 
         await super().transact(run_and_die)
+
+
+class SlowToOpenStore(PortfolioStore):
+    """Whoever loads its checkpoint first has something happen before the stream is opened there."""
+
+    def __init__(self, database: Database, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(database)
+        self._meanwhile: Callable[[], Awaitable[None]] | None = meanwhile
+
+    async def load(self) -> Checkpoint | None:
+        loaded = await super().load()
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return loaded
 
 
 @pytest.fixture
@@ -193,6 +209,69 @@ async def test_a_checkpoint_that_somebody_else_moved_ends_the_projection_and_cha
 
 def _assert(moved: bool) -> None:  # noqa: FBT001 - what a store answered
     assert moved
+
+
+async def claimed(store: PortfolioStore, delivery_epoch: int) -> None:
+    async with asyncio.timeout(10):
+        while (checkpoint := await store.load()) is None or checkpoint.delivery_epoch != delivery_epoch:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+
+
+async def test_of_two_projections_on_one_store_the_newer_goes_on_and_the_older_changes_nothing_any_more(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    trade(sync, 3)
+    async with open_portfolio(tmp_path) as database, running(projection_of(sync.address, database)) as older:
+        store = PortfolioStore(database)
+        await caught_up(store, sync)
+        async with running(projection_of(sync.address, database)) as newer:
+            await claimed(store, 2)
+            trade(sync, 3, first=3)
+            with pytest.raises(FencedError):
+                await older
+            await caught_up(store, sync)
+            assert not newer.done()
+        assert await holding(database, "c-4", "pen") == Holding(3, 0, 450)
+
+
+async def test_what_the_older_projection_committed_before_the_newer_claimed_the_store_counts_once(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    trade(sync, 3)
+    async with open_portfolio(tmp_path) as database, running(projection_of(sync.address, database)):
+        store = PortfolioStore(database)
+        await caught_up(store, sync)
+
+        async def older_goes_on() -> None:
+            trade(sync, 3, first=3)
+            await caught_up(store, sync)
+
+        slow = SlowToOpenStore(database, older_goes_on)
+        async with running(projection_of(sync.address, database, slow)) as newer:
+            await claimed(store, 3)
+            trade(sync, 3, first=6)
+            await caught_up(store, sync)
+            assert not newer.done()
+        for customer in range(7):
+            assert await holding(database, f"c-{customer}", "pen") == (
+                Holding(6, 0, 900) if customer < 2 else Holding(3, 0, 450)
+            )
+
+
+async def test_a_projection_claims_no_store_that_a_newer_one_has(sync: FakeSync, tmp_path: Path) -> None:
+    trade(sync, 3)
+    async with open_portfolio(tmp_path) as database:
+        store = PortfolioStore(database)
+        async with running(projection_of(sync.address, database)):
+            await caught_up(store, sync)
+
+        async def newer_claims() -> None:
+            stays = Move(shard=0, first_seq=sync.head.next_seq[0], next_seq=sync.head.next_seq[0], delivery_epoch=99)
+            await store.transact(lambda session: _assert(store.move(session, stays)))
+
+        with pytest.raises(FencedError):
+            async with asyncio.timeout(10):
+                await projection_of(sync.address, database, SlowToOpenStore(database, newer_claims)).run()
 
 
 async def test_a_reader_that_was_overtaken_ends(sync: FakeSync, tmp_path: Path) -> None:
