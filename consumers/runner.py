@@ -14,6 +14,7 @@ from stateset_client import (
     CheckpointStore,
     LogEpochChangedError,
     PositionError,
+    PositionExpiredError,
     Progress,
     Projection,
     StateSetError,
@@ -185,6 +186,11 @@ async def _fold(projection: Projection[Session], settings: ConsumerSettings) -> 
         raise StartupError(
             f"{shown(settings.database)} was folded from another log than the one at {settings.sync_address} "
             f"({error.message}): name another file with --database, or another --sync-address"
+        ) from error
+    except PositionExpiredError as error:
+        raise StartupError(
+            f"the log's retention has taken events that {shown(settings.database)} needs ({error.message}): "
+            "put a copy of it in its place that has had them, and let --log-retention-hours keep the log for longer"
         ) from error
     except PositionError as error:
         raise StartupError(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Generic
 
+import grpc
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.stream.v1.stream_pb2 import Start
@@ -12,7 +13,7 @@ from stateset.stream.v1.stream_pb2 import Start
 from stateset_client.batch import AckStatus, Batch, Opening, Outcome, Progress, Settled, StreamLimits
 from stateset_client.checkpoint import Checkpoint, CheckpointStore, Move, Session
 from stateset_client.covers import Covers
-from stateset_client.errors import FencedError, VersionGapError
+from stateset_client.errors import FencedError, PositionExpiredError, VersionGapError
 from stateset_client.poison import PoisonedError, PoisonError, parking, split
 from stateset_client.retry import Backoff
 from stateset_client.settling import settle_until_answered
@@ -90,7 +91,9 @@ class Projection(Generic[Session]):
         """Reads and applies until it is cancelled.
 
         Raises:
-            PositionError: The checkpoint cannot be read from; `LogEpochChangedError` says that the log is another.
+            PositionError: The checkpoint cannot be read from; `LogEpochChangedError` says that the log is another,
+                `PositionExpiredError` that retention has taken events that the store needs. It needs the log's first
+                ones where it has no checkpoint and the projection neither a snapshot nor a filter.
             FencedError: Another process moves the same checkpoint, or has taken over the subscription.
             GapError: An event is missing.
             VersionGapError: As above, seen by an order's versions.
@@ -177,6 +180,13 @@ class Projection(Generic[Session]):
         return checkpoint
 
     async def _begin(self, opening: Opening) -> Checkpoint:
+        if not self._filter and any(seq > 1 for seq in opening.position.next_seq):
+            raise PositionExpiredError(
+                f"the log begins at seq {list(opening.position.next_seq)} by shard, and a store without a checkpoint "
+                "needs it from 1 on: begin with a copy of a store that has had those events, or with a snapshot",
+                code=grpc.StatusCode.OUT_OF_RANGE,
+                reason="POSITION_EXPIRED",
+            )
         checkpoint = Checkpoint(position=opening.position, delivery_epoch=opening.delivery_epoch)
         await self._store.transact(lambda session: self._store.create(session, checkpoint))
         return checkpoint

@@ -13,6 +13,7 @@ from stateset_client import (
     FencedError,
     LogEpochChangedError,
     Move,
+    PositionExpiredError,
     Projection,
     VersionGapError,
 )
@@ -292,6 +293,30 @@ async def test_the_checkpoint_of_another_log_is_refused(sync: FakeSync, tmp_path
         sync.recreate()
         with pytest.raises(LogEpochChangedError):
             await projection_of(sync.address, database).run()
+
+
+async def test_a_store_without_a_checkpoint_does_not_begin_where_the_first_events_are_gone(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    trade(sync, 20)
+    async with open_portfolio(tmp_path) as database:
+        sync.forget(1, 2)
+        with pytest.raises(PositionExpiredError, match=r"the log begins at seq \[1, 2, 1\] by shard"):
+            async with asyncio.timeout(10):
+                await projection_of(sync.address, database).run()
+        assert await PortfolioStore(database).load() is None
+
+
+async def test_a_store_that_has_had_the_events_that_are_gone_goes_on(sync: FakeSync, tmp_path: Path) -> None:
+    trade(sync, 5)
+    async with open_portfolio(tmp_path) as database:
+        async with running(projection_of(sync.address, database)):
+            await caught_up(PortfolioStore(database), sync)
+        for shard, seq in enumerate(sync.head.next_seq):
+            sync.forget(shard, seq)
+        trade(sync, 5, first=5)
+        async with running(projection_of(sync.address, database)):
+            await caught_up(PortfolioStore(database), sync)
 
 
 async def test_twenty_thousand_events_take_seconds(sync: FakeSync, tmp_path: Path) -> None:

@@ -142,3 +142,16 @@ async def test_the_process_survives_a_kill_stops_cleanly_and_refuses_another_log
         async with consumer_process("risk", sync, tmp_path) as refused:
             assert "another log" in await last_line(refused)
         assert refused.returncode == 2
+
+
+async def test_a_new_database_is_not_filled_from_what_retention_has_left(tmp_path: Path) -> None:
+    async with FakeSync.start(shards=2) as sync:
+        for version in (1, 2):
+            sync.append(order_event("o-1", version, [line("pen", leaves=1)]), shard=0)
+        sync.forget(0, 2)
+        async with consumer_process("risk", sync, tmp_path) as refused:
+            said = await last_line(refused)
+        assert refused.returncode == 2
+        assert said.startswith(f"the log's retention has taken events that sqlite:///{tmp_path}/risk.db needs")
+        assert "--log-retention-hours" in said
+        assert "new file" not in said
