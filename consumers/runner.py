@@ -1,7 +1,7 @@
 """The life of a consumer process: a projection that folds, a server that answers, and what they tell each other."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ from stateset.common.v1 import position_pb2
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset_client import (
     CheckpointStore,
+    FencedError,
+    GapError,
     LogEpochChangedError,
     PositionError,
     PositionExpiredError,
@@ -19,6 +21,7 @@ from stateset_client import (
     Projection,
     StateSetError,
     StreamLimits,
+    VersionGapError,
 )
 
 from infra.kernel.position import Position, check_log
@@ -28,7 +31,7 @@ from infra.runtime.database import Database, DatabaseUnavailableError
 from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.grpc.status import StalePositionError
 from infra.runtime.grpc.wire import position_from_wire, timestamp_from_wire
-from infra.runtime.lifespan import StartupError
+from infra.runtime.lifespan import EndedError, StartupError
 from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
 from infra.runtime.settings import Settings
@@ -42,6 +45,47 @@ _WAIT_SHARE: Final = 0.9  # of the caller's time: the rest carries our answer to
 _DATABASE_PAUSE_SECONDS: Final = 0.5  # a server that was killed is back within a few; a lost connection at once
 _HEARTBEAT_SECONDS: Final = 2.0  # an idle consumer's answers are known to be this fresh; each one costs a frame
 _log = get_logger(__name__)
+
+_ENDS: Final[Mapping[type[Exception], tuple[type[Exception], str]]] = {
+    LogEpochChangedError: (
+        StartupError,
+        (
+            "{database} was folded from another log than the one at {sync} ({said}): "
+            "name another file with --database, or another --sync-address"
+        ),
+    ),
+    PositionExpiredError: (
+        StartupError,
+        (
+            "the log's retention has taken events that {database} needs ({said}): "
+            "put a copy of it in its place that has had them, and let --log-retention-hours keep the log for longer"
+        ),
+    ),
+    PositionError: (
+        StartupError,
+        "{database} cannot go on from its checkpoint at {sync} ({said}): name a new file with --database",
+    ),
+    VersionGapError: (
+        StartupError,
+        (
+            "{database} lacks an event ({said}), so that its figures are not to be trusted: "
+            "name a new file with --database, or put a copy in its place"
+        ),
+    ),
+    FencedError: (
+        EndedError,
+        "{said}: run this consumer once, for another one on {database} or of its name at {sync} has taken its place",
+    ),
+    GapError: (
+        EndedError,
+        (
+            "{sync} left out an event ({said}), and nothing behind it was folded: start again, "
+            "and look at the Sync Server's log if that ends the same way"
+        ),
+    ),
+    StateSetError: (EndedError, "{sync} does not let {database} be folded ({said}): see to that, and start again"),
+}
+"""By what a projection ends with: whether to start again may help, and what to do."""
 
 
 class ConsumerSettings(Settings):
@@ -137,6 +181,7 @@ async def serve(consumer: Consumer[Session], settings: ConsumerSettings, stop: a
 
     Raises:
         StartupError: The database or an address cannot be used, or the checkpoint does not fit the log.
+        EndedError: It cannot go on for now, such as where another process has taken its place.
     """
     refuse_taken(settings.grpc_address, settings.admin_address)
     async with AsyncExitStack() as stack:
@@ -182,20 +227,8 @@ async def _keep_folding(projection: Projection[Session], settings: ConsumerSetti
 async def _fold(projection: Projection[Session], settings: ConsumerSettings) -> None:
     try:
         await projection.run()
-    except LogEpochChangedError as error:
-        raise StartupError(
-            f"{shown(settings.database)} was folded from another log than the one at {settings.sync_address} "
-            f"({error.message}): name another file with --database, or another --sync-address"
-        ) from error
-    except PositionExpiredError as error:
-        raise StartupError(
-            f"the log's retention has taken events that {shown(settings.database)} needs ({error.message}): "
-            "put a copy of it in its place that has had them, and let --log-retention-hours keep the log for longer"
-        ) from error
-    except PositionError as error:
-        raise StartupError(
-            f"{shown(settings.database)} cannot go on from its checkpoint ({error}): name a new file with --database"
-        ) from error
     except StateSetError as error:
-        _log.error("the projection has ended", reason=error.reason, error=error.message)
-        raise
+        kind, advice = next(_ENDS[each] for each in type(error).__mro__ if each in _ENDS)
+        told = advice.format(database=shown(settings.database), sync=settings.sync_address, said=error.message)
+        _log.error("the projection has ended", reason=error.reason, error=told)
+        raise kind(told) from error

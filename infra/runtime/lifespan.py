@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -18,6 +18,13 @@ _NEW_OBJECTS: Final = 50_000
 
 class StartupError(Exception):
     """The process cannot start as it was told to; the message is one line that says what to do."""
+
+
+class EndedError(Exception):
+    """The process cannot go on, and starting it again may help; the message is one line that says what to do."""
+
+
+_EXITS: Final[Mapping[type[Exception], int]] = {StartupError: EXIT_UNUSABLE, EndedError: 1}
 
 
 @asynccontextmanager
@@ -40,14 +47,8 @@ def run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
     gc.set_threshold(_NEW_OBJECTS)
     try:
         asyncio.run(_supervised(serve))
-    except StartupError as error:
-        sys.stderr.write(f"{' '.join(str(error).split())}\n")
-        return EXIT_UNUSABLE
-    except BaseExceptionGroup as group:
-        startup = group.subgroup(StartupError)
-        if startup is None:
-            raise
-        return _report(startup)
+    except (StartupError, EndedError, BaseExceptionGroup) as error:
+        return _report(error)
     return 0
 
 
@@ -67,9 +68,15 @@ def _read_lifeline(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None
         stop.set()
 
 
-def _report(group: BaseExceptionGroup[StartupError]) -> int:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    sys.stderr.write(f"{' '.join(str(error).split())}\n")
-    return EXIT_UNUSABLE
+def _report(error: BaseException) -> int:
+    """Tells what nothing but the process's end can answer, in one line; what is a fault of ours is raised."""
+    group = error if isinstance(error, BaseExceptionGroup) else BaseExceptionGroup("", [error])
+    for kind, code in _EXITS.items():
+        if told := group.subgroup(kind):
+            sys.stderr.write(f"{' '.join(str(_leaf(told)).split())}\n")
+            return code
+    raise error
+
+
+def _leaf(error: BaseException) -> BaseException:
+    return _leaf(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

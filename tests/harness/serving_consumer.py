@@ -98,9 +98,14 @@ async def stop(process: Process) -> int | None:
 
 async def last_line(process: Process) -> str:
     """Waits until it has ended; the last line that it said."""
+    return (await lines(process))[-1]
+
+
+async def lines(process: Process) -> list[str]:
+    """Waits until it has ended; all that it said."""
     async with asyncio.timeout(_END_SECONDS):
         _, said = await process.communicate()
-    return said.decode().splitlines()[-1]
+    return said.decode().splitlines()
 
 
 async def caught_up(name: str, sync: FakeSync) -> None:

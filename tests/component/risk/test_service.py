@@ -1,8 +1,9 @@
 """The query RPCs over a real server, and the process around them."""
 
+import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,9 @@ from stateset_client.testing import FakeSync
 
 from consumers.risk.main import RISK
 from infra.kernel.money import amount
-from tests.harness.fake_sync_events import eventually, line, order_event
+from tests.harness.fake_sync_events import bare_event, eventually, line, order_event
 from tests.harness.order_histories import histories, interleaved
-from tests.harness.serving_consumer import Serving, caught_up, consumer_process, last_line, serving, stop
+from tests.harness.serving_consumer import Serving, caught_up, consumer_process, last_line, lines, serving, stop
 
 if TYPE_CHECKING:
     from stateset.risk.v1.risk_service_pb2_grpc import RiskServiceAsyncStub
@@ -155,3 +156,26 @@ async def test_a_new_database_is_not_filled_from_what_retention_has_left(tmp_pat
         assert said.startswith(f"the log's retention has taken events that sqlite:///{tmp_path}/risk.db needs")
         assert "--log-retention-hours" in said
         assert "new file" not in said
+
+
+@pytest.mark.parametrize(
+    ("break_it", "reason", "code", "told"),
+    [
+        (lambda sync: sync.fence("risk"), "FENCED", 1, "run this consumer once"),
+        (lambda sync: sync.lose(0), "GAP", 1, "start again"),
+        (lambda sync: sync.append(bare_event("o-1", 4), shard=0), "VERSION_GAP", 2, "name a new file with --database"),
+    ],
+)
+async def test_what_ends_the_process_is_one_record_and_a_last_line_that_says_what_to_do(
+    tmp_path: Path, break_it: Callable[[FakeSync], object], reason: str, code: int, told: str
+) -> None:
+    async with FakeSync.start(shards=2) as sync:
+        sync.append(order_event("o-1", 1, [line("pen", leaves=1)]), shard=0)
+        async with consumer_process("risk", sync, tmp_path) as ended:
+            await caught_up("risk", sync)
+            break_it(sync)
+            sync.append(order_event("o-1", 2, [line("pen", leaves=1)]), shard=0)
+            *_, record, last = await lines(ended)
+        assert ended.returncode == code
+        assert (json.loads(record)["reason"], json.loads(record)["error"]) == (reason, last)
+        assert told in last
