@@ -27,7 +27,8 @@ class PoisonedError(Exception):
 
 def parking(event: OrderEvent, error: BaseException) -> Settled:
     """Sets the event aside with its order's later events, and says why."""
-    reason = f"{type(error).__name__}: {error}"[:_REASON_CHARACTERS_MAX].replace("\0", "")
+    text = f"{type(error).__name__}: {error}".encode(errors="replace").decode()  # file names may hold lone surrogates
+    reason = text[:_REASON_CHARACTERS_MAX].replace("\0", "")
     return Settled(event=event, outcome=Outcome.PARK_KEY, reason=reason)
 
 

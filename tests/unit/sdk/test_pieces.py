@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_frame_pb2 import EventBatch
-from stateset_client import GapError, StateSetError
+from stateset.stream.v1.stream_pb2 import AckItem
+from stateset_client import GapError, PoisonError, StateSetError
 from stateset_client.credit import CreditWindow
 from stateset_client.cursor import Cursor
 from stateset_client.ids import new_request_id
+from stateset_client.poison import parking
 from stateset_client.retry import Backoff, may_retry
 
 
@@ -113,3 +115,16 @@ def test_request_ids_are_uuid7_and_differ() -> None:
     ids = {new_request_id() for _ in range(1_000)}
     assert len(ids) == 1_000
     assert {uuid.UUID(each).version for each in ids} == {7}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("caf\udce9", "PoisonError: caf?"),
+        ("a\0b", "PoisonError: ab"),
+        ("\N{GRINNING FACE}", "PoisonError: \N{GRINNING FACE}"),
+    ],
+)
+def test_whatever_an_error_says_can_be_told_to_the_server(text: str, reason: str) -> None:
+    parked = parking(OrderEvent(order_id="o-1"), PoisonError(text))
+    assert AckItem.FromString(AckItem(reason=parked.reason).SerializeToString()).reason == reason
