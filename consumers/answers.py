@@ -12,10 +12,10 @@ from stateset.common.v1.position_pb2 import Position as PositionMessage
 from consumers.checkpoints import load_checkpoint
 from consumers.runner import Frontier
 from consumers.tables import read_page
-from infra.kernel.filter import Field, filter_hash, parse
+from infra.kernel.filter import Field
 from infra.runtime.database import Database
 from infra.runtime.grpc.call import Call
-from infra.runtime.grpc.reads import page_after, page_size, page_token
+from infra.runtime.grpc.reads import Listing, listing, page_token
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import freshness_to_wire, position_from_wire
 from infra.runtime.sql_filter import to_sql
@@ -75,46 +75,42 @@ class Page:
     Attributes:
         table: All columns of its key are text.
         condition: Of its rows.
-        made_under: Identity of the condition; binds the page's token to it.
-        after: The key behind which the page begins; none for the first.
-        size: Most rows.
+        asked: Where the page begins, and how long it is.
     """
 
     table: sa.Table
     condition: sa.ColumnElement[bool]
-    made_under: bytes
-    after: Sequence[str] | None
-    size: int
+    asked: Listing
 
     def read(self, connection: Connection) -> tuple[Sequence[Row[Any]], str]:
         """The page's rows, and the token of the next page; empty on the last."""
-        rows = read_page(connection, self.table, self.condition, self.after, self.size + 1)
-        if len(rows) <= self.size:
+        size = self.asked.size
+        rows = read_page(connection, self.table, self.condition, self.asked.after, size + 1)
+        if len(rows) <= size:
             return rows, ""
-        last = rows[self.size - 1]
-        return rows[: self.size], page_token(last[: len(self.table.primary_key.columns)], self.made_under)
+        last = rows[size - 1]
+        return rows[:size], page_token(last[: len(self.table.primary_key.columns)], self.asked.made_under)
 
 
-def page_under(request: PageRequest, table: sa.Table, condition: sa.ColumnElement[bool], made_under: bytes) -> Page:
-    """The page that is asked for, of a list under a condition of the service's own.
+def page_under(request: PageRequest, table: sa.Table, condition: sa.ColumnElement[bool], *, variant: str) -> Page:
+    """The page that is asked for, of a list under a condition of the service's own, which `variant` identifies.
 
     Raises:
         InvalidRequestError: Its size or its token cannot be.
     """
-    after = page_after(request.page_token, made_under, [str for _ in table.primary_key.columns])
-    return Page(table=table, condition=condition, made_under=made_under, after=after, size=page_size(request.page_size))
+    asked = listing(request, {}, [str for _ in table.primary_key.columns], variant=variant)
+    return Page(table=table, condition=condition, asked=asked)
 
 
 def page_of(request: ListRequest, table: sa.Table) -> Page:
     """The page that is asked for, of a list under a filter over the table's key.
 
     Raises:
-        FilterError: The filter cannot be understood.
-        InvalidRequestError: The page's size or its token cannot be.
+        InvalidRequestError: The filter, or the page's size or token, cannot be.
     """
     columns = {column.name: column for column in table.primary_key.columns}
-    term = parse(request.filter, dict.fromkeys(columns, _TEXT))
-    return page_under(request, table, to_sql(term, columns), filter_hash(term))
+    asked = listing(request, dict.fromkeys(columns, _TEXT), [str for _ in columns])
+    return Page(table=table, condition=to_sql(asked.term, columns), asked=asked)
 
 
 def refuse_empty(**fields: str) -> None:

@@ -63,7 +63,7 @@ class Listing:
 
 
 def listing(request: Any, fields: Mapping[str, Field], key: Sequence[type], *, variant: str = "") -> Listing:  # noqa: ANN401 - any list's request
-    """What a list's request asks for.
+    """What a list's request asks for. The page's token is the method's, too: it is of no use to another list.
 
     Args:
         request: Has `page_size`, `page_token` and, if there are fields, `filter`.
@@ -80,7 +80,7 @@ def listing(request: Any, fields: Mapping[str, Field], key: Sequence[type], *, v
         term = filtered(request, fields) if fields else EVERYTHING
     except InvalidRequestError as error:
         violations += error.violations
-    made_under = filter_hash(term) + variant.encode()
+    made_under = filter_hash(term) + f"{request.DESCRIPTOR.full_name} {variant}".encode()
     try:
         size = page_size(request.page_size)
     except InvalidRequestError as error:

@@ -1,8 +1,6 @@
 """The whole order model over real gRPC, through the SDK, on a real SQLite file."""
 
 import asyncio
-import base64
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from stateset_client import (
     StateConflictError,
 )
 
+from infra.runtime.grpc.reads import page_token
 from tests.harness.order_service import OrderService, order_service
 from tests.harness.orders import place_request
 
@@ -108,7 +107,7 @@ async def test_shipments_are_read_one_by_one_and_page_by_page(client: OrderClien
     assert second.next_page_token == ""
     with pytest.raises(InvalidRequestError):
         await client.list_shipments(fulfillment.ListShipmentsRequest(order_id="o-2", page_token=first.next_page_token))
-    forged = base64.urlsafe_b64encode(json.dumps([b"shipment:o-1".hex(), "s\0"]).encode()).decode()
+    forged = page_token(["s\0"], b"stateset.order.v1.ListShipmentsRequest shipment:o-1")
     with pytest.raises(InvalidRequestError):
         await client.list_shipments(fulfillment.ListShipmentsRequest(order_id="o-1", page_token=forged))
     with pytest.raises(RecordNotFoundError):

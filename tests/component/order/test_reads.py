@@ -17,6 +17,7 @@ from infra.runtime.grpc.reads import Key, page_token
 from tests.harness.order_service import OrderService, Refused, order_service, refused
 from tests.harness.orders import place_request
 
+ORDERS_LIST = b"stateset.order.v1.ListOrdersRequest basic"
 MALFORMED_KEYS: list[Key] = [("1", "o-1"), (10**30, "o-1"), (True, "o-1"), (1, "\0"), (1, "\ud800"), (1,), ()]
 FULL, BASIC = order_pb2.ORDER_VIEW_FULL, order_pb2.ORDER_VIEW_BASIC
 
@@ -167,7 +168,7 @@ async def test_orders_that_fill_a_reply_make_its_page_shorter(service: OrderServ
         ("ListOrders", wire.ListOrdersRequest(filter='order_id = "\0"'), ["filter"]),
         ("ListOrders", wire.ListOrdersRequest(page_token="%%"), ["page_token"]),  # noqa: S106 - not a password
         *(
-            ("ListOrders", wire.ListOrdersRequest(page_token=page_token(key, b"basic")), ["page_token"])
+            ("ListOrders", wire.ListOrdersRequest(page_token=page_token(key, ORDERS_LIST)), ["page_token"])
             for key in MALFORMED_KEYS
         ),
         ("ListOrderEvents", wire.ListOrderEventsRequest(page_size=-1), ["page_size"]),

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 import grpc.aio
 import pytest
 from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset.portfolio.v1.portfolio_service_pb2 import ListCashBalancesRequest
 from stateset.risk.v1 import risk_service_pb2 as wire
 from stateset.risk.v1.risk_service_pb2_grpc import RiskServiceStub
 from stateset_client.errors import InvalidRequestError, error_of
 from stateset_client.testing import FakeSync
 
+from consumers.answers import page_of
+from consumers.portfolio.store import BALANCES
 from consumers.risk.main import RISK
 from infra.kernel.money import amount
+from infra.runtime.grpc.reads import page_token
 from tests.harness.fake_sync_events import bare_event, eventually, line, order_event
 from tests.harness.order_histories import histories, interleaved
 from tests.harness.serving_consumer import Serving, caught_up, consumer_process, last_line, lines, serving, stop
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from stateset.risk.v1.risk_service_pb2_grpc import RiskServiceAsyncStub
 
 SECONDS = 10
+CASH_BALANCES_PAGE = page_token(["c-0", "USD"], page_of(ListCashBalancesRequest(), BALANCES).asked.made_under)
 
 
 @pytest.fixture
@@ -126,6 +131,24 @@ async def test_every_field_that_is_wrong_is_named_at_once(risk: Serving) -> None
     error = error_of(caught.value)
     assert isinstance(error, InvalidRequestError)
     assert {each.field for each in error.violations} == {"customer_id", "currency_code"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        (wire.ListExposuresRequest(filter='customer_id = "a\0b"'), {"filter"}),
+        (wire.ListExposuresRequest(filter="color = red", page_size=-1), {"filter", "page_size"}),
+        (wire.ListExposuresRequest(page_token=CASH_BALANCES_PAGE), {"page_token"}),
+    ],
+)
+async def test_a_list_that_cannot_be_is_refused_and_so_is_the_page_of_another_list(
+    risk: Serving, request_: wire.ListExposuresRequest, fields: set[str]
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await rpc(risk).ListExposures(request_, timeout=SECONDS)
+    error = error_of(caught.value)
+    assert isinstance(error, InvalidRequestError)
+    assert {each.field for each in error.violations} == fields
 
 
 async def test_the_process_survives_a_kill_stops_cleanly_and_refuses_another_log(tmp_path: Path) -> None:
