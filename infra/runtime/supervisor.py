@@ -14,6 +14,7 @@ from infra.runtime.lifespan import EXIT_UNUSABLE, SUPERVISED, StartupError
 
 READY_SECONDS: Final = 60.0  # a service starts in one to three seconds; a crowded machine may need twenty times that
 STOP_SECONDS: Final = 15.0  # a service drains within ten
+UNUSABLE_DELAY_SECONDS: Final = 30.0  # starting again helps only once somebody has done what the child's line says
 LOG_BYTES_MAX: Final = 8_388_608  # looked at when a child starts; what is longer becomes NAME.log.1
 _READY_POLL_SECONDS: Final = 0.05
 _LINE_BYTES_MAX: Final = 1000
@@ -71,6 +72,7 @@ class Child:
         self._log = log
         self._tell = tell
         self._process: Process | None = None
+        self._has_served = False
 
     @property
     def pid(self) -> int | None:
@@ -82,18 +84,20 @@ class Child:
         """Runs the program again and again, until it is cancelled; that leaves the process to `stop`.
 
         Raises:
-            StartupError: The program cannot start as it was told to, and its own line says why; or it can have no log.
+            StartupError: The program, which has never been ready, cannot start as it was told to, and its own line says
+                why; or it can have no log.
         """
         backoff = Backoff()
         while True:
             code, healthy_seconds, last_line = await self._live()
-            if code == EXIT_UNUSABLE:
+            if code == EXIT_UNUSABLE and not self._has_served:
                 raise StartupError(f"{self.name}: {last_line or f'cannot start; see {self._log}'}")
             self.deaths += 1
             backoff = backoff.after_death(healthy_seconds=healthy_seconds)
+            delay_seconds = UNUSABLE_DELAY_SECONDS if code == EXIT_UNUSABLE else backoff.delay_seconds
             said = f": {last_line}" if last_line else ""
-            self._tell(f"{self.name} {_how(code)}, starts again in {backoff.delay_seconds:.1f} s{said}")
-            await asyncio.sleep(backoff.delay_seconds)
+            self._tell(f"{self.name} {_how(code)}, starts again in {delay_seconds:.1f} s{said}")
+            await asyncio.sleep(delay_seconds)
 
     async def stop(self) -> None:
         """Asks the process to end, waits for at most `STOP_SECONDS`, then kills it."""
@@ -127,6 +131,7 @@ class Child:
         started = time.monotonic()
         while not await self._program.is_ready():  # noqa: ASYNC110 - another process has no event to wait for
             await asyncio.sleep(_READY_POLL_SECONDS)
+        self._has_served = True
         self.ready.set()
         self._tell(f"{self.name} is ready after {time.monotonic() - started:.1f} s")
         return time.monotonic()

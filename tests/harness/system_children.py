@@ -34,6 +34,19 @@ def failing(name: str, line: str, code: int) -> Program:
     return Program(name=name, command=(sys.executable, "-c", script), is_ready=_never)
 
 
+def once_usable(folder: Path, name: str, line: str) -> Program:
+    """A program that serves until it is killed, and from then on says a line and ends as one that cannot start."""
+    pid_file = folder / f"{name}.pid"
+    script = (
+        "import os, sys, time\n"
+        "if os.path.exists(sys.argv[1]):\n"
+        "    print(sys.argv[2])\n"
+        "    sys.exit(2)\n"
+        "open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+    )
+    return Program(name=name, command=(sys.executable, "-c", script, str(pid_file), line), is_ready=_is_alive(pid_file))
+
+
 def deaf(folder: Path, name: str) -> Program:
     """A program that serves and does not listen when it is told to stop."""
     pid_file = folder / f"{name}.pid"

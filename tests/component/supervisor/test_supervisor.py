@@ -10,7 +10,7 @@ import pytest
 from infra.runtime import supervisor
 from infra.runtime.lifespan import StartupError
 from infra.runtime.supervisor import Child, supervise
-from tests.harness.system_children import deaf, failing, is_running, journal, server, variables_of
+from tests.harness.system_children import deaf, failing, is_running, journal, once_usable, server, variables_of
 from tests.harness.system_waiting import eventually
 
 
@@ -74,6 +74,21 @@ async def test_a_child_that_cannot_start_ends_everything_with_its_own_line(tmp_p
     assert startup is not None
     assert str(startup.exceptions[0]) == "b: the port is taken: choose another"
     assert journal(tmp_path) == ["a started", "a told"]
+
+
+async def test_a_child_that_has_served_and_cannot_start_again_leaves_the_others_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "UNUSABLE_DELAY_SECONDS", 0.3)
+    programs = [server(tmp_path, "a"), once_usable(tmp_path, "b", "the checkpoint is expired: remove b.db")]
+    said: list[str] = []
+    async with supervise(programs, logs=tmp_path / "logs", tell=said.append) as children:
+        os.kill(pid_of(children["b"]), signal.SIGKILL)
+        await eventually(lambda: children["b"].deaths == 3)
+
+        assert children["a"].ready.is_set()
+    told = "b ended with exit code 2, starts again in 0.3 s: the checkpoint is expired: remove b.db"
+    assert said[-2:] == [told, told]
 
 
 async def test_a_log_that_cannot_be_written_ends_everything_in_one_line(tmp_path: Path) -> None:
