@@ -1,7 +1,7 @@
 """`python -m infra.runtime.keeper [--user NAME] [--stop SIGNAL] -- COMMAND …`: keeps a program that is not ours.
 
-It stops on SIGTERM and when the supervisor is gone, and goes when its keeper is killed. As root it can run as another
-user, for programs that refuse root.
+It stops on SIGTERM and when the supervisor is gone, and goes when its keeper is killed; by the signal that kills it the
+keeper ends, too. As root it can run as another user, for programs that refuse root.
 """
 
 import argparse
@@ -20,7 +20,7 @@ _STOP_SECONDS: Final = 10.0
 
 
 async def keep(command: list[str], user: str | None, stop_signal: signal.Signals, stop: asyncio.Event) -> int:
-    """Runs the command until it ends or `stop` is set; its exit code."""
+    """Runs the command until it ends or `stop` is set; its exit code, or minus the signal that killed it."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, user=user, preexec_fn=_dying_with(os.getpid())
     )
@@ -53,8 +53,15 @@ def _dying_with(keeper: int) -> Callable[[], None] | None:
     return ask
 
 
+def _die_of(number: int) -> None:
+    """Ends this process by a signal."""
+    if number != signal.SIGKILL:  # which nobody can handle
+        signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
+
+
 def main() -> int:
-    """The program's exit code."""
+    """The program's exit code. If a signal killed the program, it ends this process, too."""
     parser = argparse.ArgumentParser(prog="python -m infra.runtime.keeper")
     parser.add_argument("--user")
     parser.add_argument("--stop", default="SIGTERM")
@@ -65,7 +72,10 @@ def main() -> int:
     async def serve(stop: asyncio.Event) -> None:
         codes.append(await keep(options.command, options.user, signal.Signals[options.stop], stop))
 
-    return run(serve) or codes[0]
+    code = run(serve) or codes[0]
+    if code < 0:
+        _die_of(-code)
+    return code
 
 
 if __name__ == "__main__":

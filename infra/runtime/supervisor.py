@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGKILL
 from typing import BinaryIO, Final, NoReturn
 
 from infra.runtime.lifespan import EXIT_UNUSABLE, SUPERVISED, StartupError
@@ -18,6 +19,7 @@ UNUSABLE_DELAY_SECONDS: Final = 30.0  # starting again helps only once somebody 
 LOG_BYTES_MAX: Final = 8_388_608  # looked at when a child starts; what is longer becomes NAME.log.1
 _READY_POLL_SECONDS: Final = 0.05
 _LINE_BYTES_MAX: Final = 1000
+_FRAME: Final = "|+- \r\t"  # what Python draws around the errors of a group
 _DELAY_SECONDS: Final = 0.1
 _DELAY_SECONDS_MAX: Final = 2.0
 _DOUBLINGS_MAX: Final = 10  # far above the maximum, and far below what a float can hold
@@ -95,7 +97,8 @@ class Child:
             self.deaths += 1
             backoff = backoff.after_death(healthy_seconds=healthy_seconds)
             delay_seconds = UNUSABLE_DELAY_SECONDS if code == EXIT_UNUSABLE else backoff.delay_seconds
-            said = f": {last_line}" if last_line else ""
+            # Who is killed has no last word: its last line is about something else.
+            said = f": {last_line}" if last_line and code != -SIGKILL else ""
             self._tell(f"{self.name} {_how(code)}, starts again in {delay_seconds:.1f} s{said}")
             await asyncio.sleep(delay_seconds)
 
@@ -205,8 +208,8 @@ def _open_log(path: Path) -> BinaryIO:
 
 
 def _last_line(path: Path, start: int) -> str:
-    """The last line with something in it that was written after byte `start`."""
+    """The last line with words in it that was written after byte `start`, without the frame of an exception group."""
     with path.open("rb") as log:
         log.seek(max(start, path.stat().st_size - _LINE_BYTES_MAX))
         lines = log.read().decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return next((line.strip(_FRAME) for line in reversed(lines) if any(map(str.isalpha, line))), "")

@@ -28,6 +28,14 @@ def server(folder: Path, name: str) -> Program:
     return Program(name=name, command=command, is_ready=_is_alive(pid_file))
 
 
+def chatty(folder: Path, name: str) -> Program:
+    """A program that says that it serves, and does."""
+    pid_file = folder / f"{name}.pid"
+    script = "import os, sys, time; print('serving', flush=True); open(sys.argv[1], 'w').write(str(os.getpid()))"
+    command = (sys.executable, "-c", f"{script}; time.sleep(60)", str(pid_file))
+    return Program(name=name, command=command, is_ready=_is_alive(pid_file))
+
+
 def failing(name: str, line: str, code: int) -> Program:
     """A program that says a line and ends."""
     script = f"import sys; sys.stderr.write({line!r} + chr(10)); sys.exit({code})"

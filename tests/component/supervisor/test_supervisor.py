@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from infra.runtime import supervisor
 from infra.runtime.lifespan import StartupError
 from infra.runtime.supervisor import Child, supervise
-from tests.harness.system_children import deaf, failing, is_running, journal, once_usable, server, variables_of
+from tests.harness.system_children import chatty, deaf, failing, is_running, journal, once_usable, server, variables_of
 from tests.harness.system_waiting import eventually
 
 
@@ -52,6 +53,26 @@ async def test_a_killed_child_is_started_again(tmp_path: Path) -> None:
         assert pid_of(child) != first
 
     assert "a was killed by signal 9, starts again in 0.1 s" in said
+
+
+async def test_a_killed_child_has_no_last_word(tmp_path: Path) -> None:
+    said: list[str] = []
+    async with supervise([chatty(tmp_path, "a")], logs=tmp_path / "logs", tell=said.append) as children:
+        os.kill(pid_of(children["a"]), signal.SIGKILL)
+        await eventually(lambda: children["a"].deaths == 1)
+
+    assert "a was killed by signal 9, starts again in 0.1 s" in said
+
+
+async def test_of_errors_in_a_group_the_last_one_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    group = ExceptionGroup("two", [ValueError("one"), OSError("the disk is full")])
+    drawn = "".join(traceback.format_exception(group)).rstrip()
+    async with supervise([once_usable(tmp_path, "a", drawn)], logs=tmp_path / "logs", tell=said.append) as children:
+        os.kill(pid_of(children["a"]), signal.SIGKILL)
+        await eventually(lambda: children["a"].deaths == 2)
+
+    assert said[-1].endswith(": OSError: the disk is full")
 
 
 async def test_a_child_is_restarted_while_another_is_down(tmp_path: Path) -> None:
