@@ -2,7 +2,8 @@
 
 import argparse
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -23,6 +24,8 @@ _PORTS: Final = (
     ("analytics", 50063, 9105),
 )
 _PORT_MAX: Final = 65_535
+_COUNT_MAX: Final = 2**31 - 1  # what a field of a request can hold
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
 _DEMO: Final = (
     "Starts a system of its own on free ports, replays the first baskets of a real year of shopping through it, "
     "compares every total with the same sums made by DuckDB over the file, writes demo-report.json into the data "
@@ -45,6 +48,15 @@ _LOG: Final = (
 
 class Parser(argparse.ArgumentParser):
     """Refuses what it does not know with one line and exit code 2."""
+
+    def parse_text(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """See `argparse.ArgumentParser.parse_args`; refuses bytes that are no text, which nothing can be asked with."""
+        for argument in arguments:
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                self.error(f"{os.fsencode(argument)!r} is not UTF-8")
+        return self.parse_args(arguments)
 
     def error(self, message: str) -> NoReturn:
         """See `argparse.ArgumentParser.error`."""
@@ -118,7 +130,7 @@ def _demo(options: argparse.ArgumentParser) -> None:
 
 def _system(options: argparse.ArgumentParser) -> None:
     options.add_argument(
-        "--data-dir", type=Path, default=_DATA_DIR, metavar="FOLDER", help="where everything is kept (.stateset)"
+        "--data-dir", type=_folder, default=_DATA_DIR, metavar="FOLDER", help="where everything is kept (.stateset)"
     )
     options.add_argument(
         "--bus",
@@ -176,7 +188,11 @@ def _list(options: argparse.ArgumentParser) -> None:
 
 def _watch(options: argparse.ArgumentParser) -> None:
     options.add_argument(
-        "--address", default=SYNC_ADDRESS, metavar="HOST:PORT", help=f"the Sync Server's ({SYNC_ADDRESS})"
+        "--address",
+        type=_address,
+        default=SYNC_ADDRESS,
+        metavar="HOST:PORT",
+        help=f"the Sync Server's ({SYNC_ADDRESS})",
     )
     options.add_argument("--filter", default="", metavar="FILTER", help='such as: customer_id = "c-1"')
     options.add_argument("--from-start", action="store_true", help="begin with the first event that is kept")
@@ -205,7 +221,7 @@ def _log(options: argparse.ArgumentParser) -> None:
     options.add_argument("action", choices=("new-epoch",), help="what to do")
     where = options.add_mutually_exclusive_group()
     where.add_argument(
-        "--data-dir", type=Path, default=_DATA_DIR, metavar="FOLDER", help="the folder that has order.db (.stateset)"
+        "--data-dir", type=_folder, default=_DATA_DIR, metavar="FOLDER", help="the folder that has order.db (.stateset)"
     )
     where.add_argument("--database", type=_postgres, metavar="URL", help="else: postgresql://USER@HOST/DATABASE")
     options.add_argument("--yes", action="store_true", help="do it without asking")
@@ -219,7 +235,11 @@ def _topic_prefix(options: argparse.ArgumentParser) -> None:
 
 def _order_service(options: argparse.ArgumentParser) -> None:
     options.add_argument(
-        "--address", default=ORDER_ADDRESS, metavar="HOST:PORT", help=f"the Order Service's ({ORDER_ADDRESS})"
+        "--address",
+        type=_address,
+        default=ORDER_ADDRESS,
+        metavar="HOST:PORT",
+        help=f"the Order Service's ({ORDER_ADDRESS})",
     )
 
 
@@ -227,6 +247,22 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > _PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to {_PORT_MAX}")
     return int(text)
+
+
+def _address(text: str) -> str:
+    told = _ADDRESS.fullmatch(text)
+    if told is None or not 0 < int(told[2]) <= _PORT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not host:port, such as {ORDER_ADDRESS}")
+    return text
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text)
+    try:
+        folder.exists()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot use {text!r} ({error.strerror}): name another folder") from error
+    return folder
 
 
 def _database(text: str) -> str:
@@ -242,8 +278,8 @@ def _postgres(text: str) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    if not text.isdecimal() or not 0 < int(text) <= _COUNT_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_COUNT_MAX}")
     return int(text)
 
 

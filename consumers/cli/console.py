@@ -3,10 +3,21 @@
 import sys
 
 
+class OutputError(Exception):
+    """Standard output takes nothing more; its cause says why."""
+
+
 def say(line: str) -> None:
-    """Writes a line to standard output."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    """Writes a line to standard output.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise OutputError(f"cannot write to standard output ({error.strerror}): give it another place") from error
 
 
 def complain(line: str) -> None:

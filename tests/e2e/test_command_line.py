@@ -1,4 +1,5 @@
 import asyncio
+import os
 import signal
 import socket
 import sqlite3
@@ -7,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from consumers.cli.system import SERVICES
-from tests.harness.e2e_command_line import Outcome, children_of, content, free_options, stateset, stateset_up
+from tests.harness.e2e_command_line import (
+    Outcome,
+    children_of,
+    content,
+    free_options,
+    start,
+    stateset,
+    stateset_up,
+)
 from tests.harness.system_children import is_running
 from tests.harness.system_waiting import eventually
 
@@ -137,3 +146,37 @@ async def test_kafka_that_cannot_be_had_is_refused_before_anything_is_made(comma
 async def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
     outcome = await stateset("up", "--data-dri", str(tmp_path))
     assert "--data-dri" in said_why(outcome)
+
+
+async def test_output_that_nobody_reads_ends_a_command_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert await ended_with("topics", "asyncapi", out=writer) == (128 + signal.SIGPIPE, "")
+
+
+async def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
+    code, said = await ended_with("topics", "asyncapi", out=os.open("/dev/full", os.O_WRONLY))
+    assert code == 1
+    assert said == "stateset: cannot write to standard output (No space left on device): give it another place\n"
+
+
+@pytest.mark.parametrize("command", [("get", "o-1", "--address"), ("topics", "diff", "--bootstrap-servers")])
+async def test_ctrl_c_ends_a_command_that_waits_for_an_answer(command: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        process = await start((*command, f"127.0.0.1:{silent.getsockname()[1]}"), {})
+        async with asyncio.timeout(60):
+            caller, _ = await asyncio.to_thread(silent.accept)
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+        caller.close()
+    assert (process.returncode, out, err) == (128 + signal.SIGINT, b"", b"")
+
+
+async def ended_with(*arguments: str, out: int) -> tuple[int | None, str]:
+    """The exit code of a command, and what it complained of, when it writes there; closes that."""
+    process = await start(arguments, {}, out=out)
+    os.close(out)
+    async with asyncio.timeout(60):
+        _, err = await process.communicate()
+    return process.returncode, err.decode()

@@ -42,7 +42,7 @@ class Started:
 
 async def stateset(*arguments: str, environment: Mapping[str, str] | None = None, seconds: float = 60) -> Outcome:
     """Runs a command to its end."""
-    process = await _start(arguments, environment or {})
+    process = await start(arguments, environment or {})
     try:
         async with asyncio.timeout(seconds):
             out, err = await process.communicate()
@@ -54,10 +54,21 @@ async def stateset(*arguments: str, environment: Mapping[str, str] | None = None
     return Outcome(code=process.returncode, out=out.decode(), err=err.decode())
 
 
+async def start(arguments: tuple[str, ...], environment: Mapping[str, str], *, out: int = PIPE) -> Process:
+    """A command that has just been started; its output goes to a pipe, or to the file with this descriptor."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "consumers.cli", *arguments),
+        stdout=out,
+        stderr=PIPE,
+        env={**{name: value for name, value in os.environ.items() if name != _FOR_TESTS}, **environment},
+    )
+
+
 @asynccontextmanager
 async def started(arguments: tuple[str, ...], *, until: str) -> AsyncIterator[Started]:
     """A command that has said `until`; killed in the end with whatever it has left behind."""
-    process = await _start(arguments, {})
+    process = await start(arguments, {})
     children: list[int] = []
     try:
         async with asyncio.timeout(180):
@@ -108,16 +119,6 @@ def children_of(pid: int) -> list[int]:
 def content(folder: Path) -> dict[str, bytes | None]:
     """Every file of the folder with its bytes, every folder without."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-async def _start(arguments: tuple[str, ...], environment: Mapping[str, str]) -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "consumers.cli", *arguments),
-        stdout=PIPE,
-        stderr=PIPE,
-        env={**{name: value for name, value in os.environ.items() if name != _FOR_TESTS}, **environment},
-    )
 
 
 async def _said(process: Process, until: str) -> list[str]:

@@ -19,6 +19,11 @@ def test_up_and_demo_take_a_database(database: str) -> None:
         assert parser().parse_args([command, "--database", database]).database == database
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:50051", "order.internal:1", "[::1]:65535"])
+def test_an_address_is_host_and_port(address: str) -> None:
+    assert parser().parse_args(["list", "--address", address]).address == address
+
+
 def test_defaults_of_up_are_the_documented_ports() -> None:
     options = parser().parse_args(["up"])
     assert (options.order_port, options.sync_port, options.kafka_port) == (50051, 50052, 9092)
@@ -47,14 +52,22 @@ def test_defaults_of_up_are_the_documented_ports() -> None:
         ["demo", "--speed", "0"],
         ["demo", "--speed", "nan"],
         ["demo", "--order", "5"],
+        ["demo", "--orders", "99999999999999999999"],
+        ["list", "--limit", "2147483648"],
         ["place", "--line", "tea:1:1"],
+        ["get", "\udcff"],
+        ["get", "--address", "", "o-1"],
+        ["list", "--address", "localhost"],
+        ["list", "--address", "a:b:1"],
+        ["watch", "--address", "localhost:65536"],
+        ["up", "--data-dir", "x" * 300],
     ],
 )
 def test_what_is_not_understood_is_refused_with_one_line(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        parser().parse_args(arguments)
+        parser().parse_text(arguments)
 
     assert caught.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
