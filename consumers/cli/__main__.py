@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Final, cast
 
 from consumers.cli.arguments import parser
-from consumers.cli.console import OutputError, complain
+from consumers.cli.console import OutputError, complain, first
 
 _HANDLERS: Final = {
     "up": "consumers.cli.up:main",
@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except* KeyboardInterrupt:
         code = _SIGNALED + signal.SIGINT
     except* OutputError as errors:
-        code = _without_output(_first(errors))
+        code = _without_output(first(errors))
     except* OSError as errors:
-        complain(f"stateset: {_first(errors)}")
+        complain(f"stateset: {first(errors)}")
     return code
 
 
@@ -51,10 +51,6 @@ def _without_output(error: BaseException) -> int:
         return _SIGNALED + signal.SIGPIPE
     complain(f"stateset: {error}")
     return 1
-
-
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The commands and their options. Standard library only: `stateset --help` answers before anything else is loaded."""
+"""The commands and their options. Standard library, and tables: `stateset --help` answers before more is loaded."""
 
 import argparse
 import os
@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
+
+from infra.runtime.topics import TOPICS
 
 ORDER_ADDRESS: Final = "127.0.0.1:50051"
 SYNC_ADDRESS: Final = "127.0.0.1:50052"
@@ -26,6 +28,9 @@ _PORTS: Final = (
 _PORT_MAX: Final = 65_535
 _COUNT_MAX: Final = 2**31 - 1  # what a field of a request can hold
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
+_TOPIC_CHARACTERS_MAX: Final = 249  # Kafka's, as is what a name may hold
+_TOPIC: Final = re.compile(rf"[a-zA-Z0-9._-]{{1,{_TOPIC_CHARACTERS_MAX}}}")
+_PREFIX_CHARACTERS_MAX: Final = _TOPIC_CHARACTERS_MAX - max(len(topic.base_name) for topic in TOPICS)
 _DEMO: Final = (
     "Starts a system of its own on free ports, replays the first baskets of a real year of shopping through it, "
     "compares every total with the same sums made by DuckDB over the file, writes demo-report.json into the data "
@@ -229,7 +234,11 @@ def _log(options: argparse.ArgumentParser) -> None:
 
 def _topic_prefix(options: argparse.ArgumentParser) -> None:
     options.add_argument(
-        "--topic-prefix", default="", metavar="PREFIX", help="begins the names of this installation's topics (nothing)"
+        "--topic-prefix",
+        type=_prefix,
+        default="",
+        metavar="PREFIX",
+        help="begins the names of this installation's topics (nothing)",
     )
 
 
@@ -253,6 +262,15 @@ def _address(text: str) -> str:
     told = _ADDRESS.fullmatch(text)
     if told is None or not 0 < int(told[2]) <= _PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not host:port, such as {ORDER_ADDRESS}")
+    return text
+
+
+def _prefix(text: str) -> str:
+    if not all(_TOPIC.fullmatch(topic.name(text)) for topic in TOPICS):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot begin the name of a topic: letters, digits, '.', '_' and '-', "
+            f"{_PREFIX_CHARACTERS_MAX} of them at most"
+        )
     return text
 
 

@@ -23,3 +23,8 @@ def say(line: str) -> None:
 def complain(line: str) -> None:
     """Writes a line to standard error."""
     sys.stderr.write(f"{' '.join(line.split())}\n")
+
+
+def first(error: BaseException) -> BaseException:
+    """The error to tell of: itself, or the first one of a group."""
+    return first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -12,6 +12,7 @@ from stateset.order.v1.order_service_pb2 import GetOrderRequest, ListOrdersReque
 from stateset_client import OrderClient, StateSetError
 
 from consumers.cli.console import complain, say
+from consumers.cli.refusals import told
 from infra.kernel.money import NANOS, minor_digits
 from infra.runtime.lifespan import EXIT_UNUSABLE
 
@@ -99,6 +100,6 @@ def _with_client(address: str, call: Callable[[OrderClient], Awaitable[None]]) -
     try:
         asyncio.run(connected())
     except StateSetError as error:
-        complain(f"{address}: {error}")
+        complain(told(error, service="Order Service", address=address))
         return 1
     return 0

@@ -8,7 +8,8 @@ from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_pb2 import OrderState
 from stateset_client import EARLIEST, LATEST, EventStream, StateSetError
 
-from consumers.cli.console import complain, say
+from consumers.cli.console import complain, first, say
+from consumers.cli.refusals import told
 from infra.runtime.lifespan import StartupError, run
 
 _OPEN_SECONDS: Final = 10.0
@@ -20,7 +21,7 @@ def main(options: Namespace) -> int:
     try:
         code = run(lambda stop: watch(options, stop))
     except* StateSetError as errors:
-        complain(f"{options.address}: {errors.exceptions[0]}")
+        complain(told(first(errors), service="Sync Server", address=options.address))
     return code
 
 

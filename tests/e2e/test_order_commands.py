@@ -2,8 +2,12 @@ import asyncio
 import json
 from pathlib import Path
 
+import grpc.aio
+import pytest
+
 from tests.harness.e2e_command_line import started, stateset, stateset_up
 from tests.harness.order_service import order_service
+from tests.harness.ports import free_address
 
 
 async def test_an_order_is_placed_read_listed_and_watched_from_the_command_line(tmp_path: Path) -> None:
@@ -35,3 +39,14 @@ async def test_a_refusal_is_one_line_that_says_why(tmp_path: Path) -> None:
     assert "ORDER_NOT_FOUND" in missing.err
     assert (invalid.code, invalid.err.count("\n")) == (1, 1)
     assert "quantity" in invalid.err
+
+
+@pytest.mark.parametrize(("command", "service"), [(("get", "o-1"), "Order Service"), (("watch",), "Sync Server")])
+async def test_another_service_at_the_address_is_told(command: tuple[str, ...], service: str) -> None:
+    server, address = grpc.aio.server(), free_address()
+    server.add_insecure_port(address)
+    await server.start()
+    outcome = await stateset(*command, "--address", address)
+    await server.stop(None)
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    assert outcome.err.startswith(f"no {service} at {address}")

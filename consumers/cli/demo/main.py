@@ -14,7 +14,7 @@ import grpc.aio
 from stateset_client import StateSetError
 
 from consumers.cli.bus import choose_bus
-from consumers.cli.console import complain, say
+from consumers.cli.console import complain, first, say
 from consumers.cli.database import Postgres
 from consumers.cli.demo.failure import DemoError
 from consumers.cli.demo.own_database import own_database
@@ -141,9 +141,7 @@ def _clear(plan: Plan) -> None:
 
 def _said(failures: BaseExceptionGroup[Exception]) -> str:
     """The first failure in one line."""
-    error: BaseException = failures
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first(failures)
     match error:
         case StateSetError():
             return f"the Order Service answered {error}"

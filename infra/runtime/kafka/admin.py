@@ -223,10 +223,11 @@ class TopicAdmin:
             refusal: Any = error.args[0]
             if refusal.code() == unless:
                 return None
-            kind = BrokerAwayError if refusal.code() in _AWAY else StartupError
-            raise kind(f"Kafka at {self._servers}: {refusal.str()}") from error
+            if refusal.code() in _AWAY:
+                raise BrokerAwayError(f"no Kafka answers at {self._servers} ({refusal.str()})") from error
+            raise StartupError(f"Kafka at {self._servers}: {refusal.str()}") from error
         except TimeoutError as error:
-            raise BrokerAwayError(f"Kafka at {self._servers} does not answer") from error
+            raise BrokerAwayError(f"no Kafka answers at {self._servers}") from error
 
 
 async def check_topics(bootstrap_servers: str, *, shards: int, topic_prefix: str) -> None:

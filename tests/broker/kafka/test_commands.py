@@ -39,7 +39,7 @@ async def test_a_broker_that_is_away_stops_a_start_with_one_line(tmp_path: Path)
     environment = {"STATESET_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"}
     outcome = await stateset("demo", "--orders", "1", "--data-dir", str(tmp_path), environment=environment)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert f"Kafka at 127.0.0.1:{port}" in outcome.err
+    assert f"no Kafka answers at 127.0.0.1:{port}" in outcome.err
 
 
 async def test_a_start_on_topics_of_another_log_is_refused_and_leaves_them_as_they_are(

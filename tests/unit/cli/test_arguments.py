@@ -24,6 +24,11 @@ def test_an_address_is_host_and_port(address: str) -> None:
     assert parser().parse_args(["list", "--address", address]).address == address
 
 
+@pytest.mark.parametrize("prefix", ["", "eu-1_a.", "x" * 225])
+def test_a_topic_prefix_has_what_the_name_of_a_topic_may_have(prefix: str) -> None:
+    assert parser().parse_args(["topics", "diff", "--topic-prefix", prefix]).topic_prefix == prefix
+
+
 def test_defaults_of_up_are_the_documented_ports() -> None:
     options = parser().parse_args(["up"])
     assert (options.order_port, options.sync_port, options.kafka_port) == (50051, 50052, 9092)
@@ -55,6 +60,8 @@ def test_defaults_of_up_are_the_documented_ports() -> None:
         ["demo", "--orders", "99999999999999999999"],
         ["list", "--limit", "2147483648"],
         ["place", "--line", "tea:1:1"],
+        ["up", "--topic-prefix", "a b/"],
+        ["topics", "diff", "--topic-prefix", "x" * 226],
         ["get", "\udcff"],
         ["get", "--address", "", "o-1"],
         ["list", "--address", "localhost"],
