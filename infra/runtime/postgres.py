@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zlib import crc32
 
+import asyncpg
 from asyncpg import exceptions as asyncpg_errors
 from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -143,6 +145,11 @@ async def open_postgres(
     """See `open_database`. The service's tables lie in the schema `stateset_<service>`."""
     name = f"stateset_{service}"
     shown = url.render_as_string(hide_password=True)
+    unknown = sorted(url.query.keys() - signature(asyncpg.connect).parameters.keys())
+    if unknown:
+        raise StartupError(
+            f"the driver knows no {', '.join(unknown)}, as in {shown}: leave it out (ssl=require is TLS)"
+        )
     engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
         pool_size=_CONNECTIONS_MAX,

@@ -21,7 +21,10 @@ def test_a_url_is_shown_without_its_password(url: str, expected: str) -> None:
     assert expected == shown(url)
 
 
-@pytest.mark.parametrize("url", ["mysql://u:s3cret@host/db", "postgresql://u:s3cret@host:port/db"])
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://u:s3cret@host/db", "postgresql://u:s3cret@host:port/db", "postgresql://u:s3cret@host/db?sslmode=require"],
+)
 async def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(StartupError, match=r":\*\*\*@host") as refused:
         async with open_database(url, service="order", migrations=MIGRATIONS):
