@@ -11,7 +11,7 @@ WORKERS ?= $(if $(STATESET_KAFKA_BOOTSTRAP_SERVERS)$(STATESET_DATABASE_URL),1,2)
 .PHONY: help setup proto descriptors verify fix test test-fast test-broker test-guarantees test-e2e demo up bench wheel-test
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.installed  ## the virtual environment, from the lock file
 
