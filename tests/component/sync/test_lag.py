@@ -61,7 +61,10 @@ async def test_the_order_that_blocks_is_one_that_the_filter_lets_through_or_none
     log = LogMaker(1)
     async with open_server(log.source) as client:
         opening = stream_pb2.Open(
-            subscription="s-1", filter="order_id = mine", credit=PLENTY, heartbeat_interval=HALF_A_SECOND
+            subscription="s-1",
+            filter="order_id = mine",
+            credit=PLENTY,
+            heartbeat_interval=HALF_A_SECOND,  # type: ignore[arg-type]  # as above
         )
         stream = await client.subscribe(opening)
         log.group("theirs")
