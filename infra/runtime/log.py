@@ -2,13 +2,22 @@
 
 import logging
 import sys
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
+# By logger, what a library calls an error, with a traceback, though a caller has said nonsense or has gone.
+_OF_CALLERS: Final = {
+    "grpc._cython.cygrpc": "ExecuteBatchError raised in core by servicer method",
+    "uvicorn.error": "Invalid UTF-8 sequence received from client.",
+}
+
 
 def configure_log(service: str, *, level: str = "INFO") -> None:
-    """Sends every log record of the process to standard error as JSON, under the service's name."""
+    """Sends every log record of the process to standard error as JSON, under the service's name.
+
+    Only what callers could fill the log with is left out: they are told, and it says nothing of the process.
+    """
 
     def name_service(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:  # noqa: ANN401 - structlog's signature
         return {"service": service, **event}
@@ -37,7 +46,13 @@ def configure_log(service: str, *, level: str = "INFO") -> None:
             ],
         )
     )
+    handler.addFilter(_is_ours)
     logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    callers = _OF_CALLERS.get(record.name)
+    return callers is None or not record.getMessage().startswith(callers)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

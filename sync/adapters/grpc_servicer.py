@@ -31,7 +31,7 @@ from sync.application.queries import AsOf, Queries
 from sync.application.subscribe import Streams
 from sync.domain.subscription import SubscriptionKey
 
-_OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is not waited for
+OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is not waited for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ async def first_of(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -
         InvalidRequestError: It opens none.
         TimeoutError: None has come.
     """
-    async with asyncio.timeout(_OPEN_SECONDS):
+    async with asyncio.timeout(OPEN_SECONDS):
         first = await anext(requests, None)
     if first is None or first.frame.WhichOneof("frame") != "open":
         raise InvalidRequestError([Violation("frame.open", "must be the first frame")])

@@ -12,7 +12,7 @@ from stateset.sync.v1 import sync_service_pb2
 from infra.runtime.grpc.call import LOCAL
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_of_token, position_to_wire
-from sync.adapters.grpc_servicer import first_of
+from sync.adapters.grpc_servicer import OPEN_SECONDS, first_of
 from sync.adapters.wire_requests import client_frames, open_from_wire
 from sync.application.subscribe import Streams
 from sync.domain.frames import GoAway
@@ -30,6 +30,7 @@ _RESTARTS: Final = 1012
 _TRY_LATER: Final = 1013
 _PASSING: Final = {code.value[0] for code in (StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAVAILABLE)}
 _PATH: Final = "frame.open"
+_MESSAGE: Final = "message"
 _PARTS: Final = {"frame", "token"}
 
 
@@ -67,7 +68,7 @@ class Socket:
 
     async def _stream(self, socket: WebSocket) -> int:
         requests = aiter(_requests(socket))
-        first = await first_of(requests)
+        first = await _opening(requests)
         opening = first.frame.open
         opening.batch_events_max = opening.batch_events_max or BATCH_EVENTS
         asked = tokened(open_from_wire(opening, path=_PATH, shards=self._shards, durable=True), _PATH)
@@ -85,6 +86,13 @@ class Socket:
         return code
 
 
+async def _opening(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -> sync_service_pb2.SubscribeRequest:
+    try:
+        return await first_of(requests)
+    except TimeoutError as error:  # told, unlike that of a reader that takes nothing
+        raise InvalidRequestError([Violation(_PATH, f"must come within {OPEN_SECONDS:g} s")]) from error
+
+
 async def _requests(socket: WebSocket) -> AsyncIterator[sync_service_pb2.SubscribeRequest]:
     """What the caller says. That it has gone ends its stream.
 
@@ -98,10 +106,10 @@ async def _requests(socket: WebSocket) -> AsyncIterator[sync_service_pb2.Subscri
 
 def _request(text: str | None) -> sync_service_pb2.SubscribeRequest:
     if text is None:
-        raise InvalidRequestError([Violation("", "a message must be text")])
+        raise InvalidRequestError([Violation(_MESSAGE, "must be text")])
     tree = json_of(text.encode(errors="surrogatepass"))
     if not isinstance(tree, dict) or "frame" not in tree or tree.keys() - _PARTS:
-        raise InvalidRequestError([Violation("", "a message must be an object of a frame, and a token where one fits")])
+        raise InvalidRequestError([Violation(_MESSAGE, "must be an object of a frame, and a token where one fits")])
     frame: Any = parsed(stream_pb2.ClientFrame.DESCRIPTOR, tree["frame"])
     if "token" in tree:
         _put_token(frame, tree["token"])

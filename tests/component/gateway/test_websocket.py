@@ -219,6 +219,21 @@ async def test_a_message_that_is_too_large_ends_the_stream() -> None:
         assert await close_code(socket) == 1009
 
 
+async def test_a_stream_that_never_opens_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.adapters.grpc_servicer.OPEN_SECONDS", 0.1)
+    async with streaming(LogMaker()) as http, socket_of(http) as socket:
+        assert (await hear(socket, "error"))["error"]["message"].startswith("frame.open: must come within")
+        assert await close_code(socket) == 1008
+
+
+@pytest.mark.parametrize("message", [b"{}", "{}"])
+async def test_what_is_no_message_is_told_by_a_name(message: str | bytes) -> None:
+    async with streaming(LogMaker()) as http, socket_of(http) as socket:
+        await socket.send(message)
+        assert (await hear(socket, "error"))["error"]["message"].startswith("message: must be")
+        assert await close_code(socket) == 1008
+
+
 async def close_code(socket: ClientConnection) -> int:
     """How the server closes the stream, after all that it still says."""
     with pytest.raises(ConnectionClosed) as closed:
