@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from sync.adapters import kafka_source
 from sync.application import metrics
 
 PAGE = Path("docs/operations/sync-metrics.md")
@@ -17,6 +18,10 @@ def told(metric: MetricWrapperBase) -> str:
 
 
 def test_every_metric_of_the_sync_server_has_its_row() -> None:
-    measured = {told(metric) for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)}
+    measured = {
+        told(metric)
+        for metric in [*vars(metrics).values(), *vars(kafka_source).values()]
+        if isinstance(metric, MetricWrapperBase)
+    }
     rows = re.findall(r"^\| `(stateset_sync_[^`]+)`", PAGE.read_text(), re.MULTILINE)
     assert sorted(measured) == sorted(rows)
