@@ -32,7 +32,7 @@ from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.grpc.status import StalePositionError
 from infra.runtime.grpc.wire import position_from_wire, timestamp_from_wire
 from infra.runtime.lifespan import EndedError, StartupError
-from infra.runtime.log import get_logger
+from infra.runtime.log import LogLevel, get_logger
 from infra.runtime.metrics import open_admin
 from infra.runtime.settings import Settings
 from infra.runtime.sql import open_database, shown
@@ -99,7 +99,7 @@ class ConsumerSettings(Settings):
     """Where it serves /metrics: host:port."""
     sync_address: str = "127.0.0.1:50052"
     """The Sync Server whose events it folds: host:port."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     """The least severe level that is logged."""
 
 

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from infra.runtime.log import LogLevel
 from infra.runtime.settings import Settings
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX
 
@@ -50,5 +51,5 @@ class OrderSettings(Settings):
     """Where the log is published; empty for nowhere. The topics are there first: `stateset topics apply`."""
     topic_prefix: str = ""
     """What the topics' names begin with, so that several logs can share a broker."""
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     """Least severity of a log line."""

@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic_settings import SettingsConfigDict
 
+from infra.runtime.log import LogLevel
 from infra.runtime.settings import Settings
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX
 from sync.domain.parking import PARKED_EVENTS_MAX
@@ -106,7 +107,7 @@ class SyncSettings(Settings):
     """Chunks of snapshots that are read from the database at once. More sends several snapshots sooner, and takes that
     much from other reads and from what is recorded meanwhile."""
 
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     """DEBUG says more, WARNING less."""
 
     @property

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+<<<<<<< HEAD
 from typing import Any, Final
 
 import structlog
@@ -18,6 +19,17 @@ def configure_log(service: str, *, level: str = "INFO") -> None:
 
     Only what callers could fill the log with is left out: they are told, and it says nothing of the process.
     """
+=======
+from typing import Any, Literal
+
+import structlog
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+def configure_log(service: str, *, level: LogLevel = "INFO") -> None:
+    """Sends every log record of the process to standard error as JSON, under the service's name."""
+>>>>>>> 9bd52bb (Refuse a log level that there is not like any other setting)
 
     def name_service(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:  # noqa: ANN401 - structlog's signature
         return {"service": service, **event}

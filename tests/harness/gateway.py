@@ -51,7 +51,7 @@ async def running_system(folder: Path, **sync_settings: Any) -> AsyncIterator[Sy
 
     others = {f"{name}_address": grpc[name] for name in NAMES if name != "sync"}
     sync = SyncSettings(**{**own("sync"), **others, **sync_settings}, http_address=http_address)
-    upstream = {"sync_address": grpc["sync"]}
+    upstream: dict[str, Any] = {"sync_address": grpc["sync"]}
     services: list[tuple[str, Coroutine[Any, Any, None]]] = [
         ("order", serve_order(OrderSettings(**own("order"), shards=3), stop)),
         ("sync", serve_sync(sync, stop)),

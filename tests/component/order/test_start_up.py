@@ -89,6 +89,7 @@ async def test_a_database_serves_one_process_at_a_time(tmp_path: Path) -> None:
         (["--shards", "many"], {}, "shards"),
         (["--database", "mysql://x"], {}, "sqlite:///path/to/file.db"),
         (["--grpc-shared-address", "127.0.0.1:1"], {}, "a SQLite file serves one process"),
+        ([], {"STATESET_ORDER_LOG_LEVEL": "loud"}, "log_level: Input should be 'DEBUG', 'INFO'"),
         ([], {"STATESET_ORDER_SHARD": "3"}, "did you mean STATESET_ORDER_SHARDS?"),
         ([], {"STATESET_COLOUR": "red"}, "unknown setting STATESET_COLOUR"),
     ],
