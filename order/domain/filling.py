@@ -43,7 +43,8 @@ def _priced(order: Order, command: RecordFill, lines: Mapping[str, Line]) -> Ite
 def _amount(line: Line, quantity: int, price_nanos: int, currency_code: str) -> int:
     """Fills at the line's own price round together, so that they add up to the line's amount; others by themselves."""
     if price_nanos == line.price_nanos:
-        return amount(line.filled_at_price + quantity, price_nanos, currency_code) - line.filled_at_price_amount
+        together = amount(line.filled_at_price + quantity, price_nanos, currency_code)
+        return max(0, together - line.filled_at_price_amount)  # below 0 where fills were busted that had rounded down
     return amount(quantity, price_nanos, currency_code)
 
 

@@ -21,6 +21,7 @@ def check_invariants(order: Order) -> None:
         assert line.returned >= 0
         assert line.return_open + line.returned <= line.delivered
         assert 0 <= line.filled_at_price <= line.filled
+        assert 0 <= line.filled_at_price_amount <= line.filled_amount
         assert line.amount == amount(line.quantity, line.price_nanos, order.currency_code)
     assert order.state is state_of(order)
     assert 0 <= order.refunded <= order.captured <= order.authorized

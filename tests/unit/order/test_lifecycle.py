@@ -266,6 +266,19 @@ def test_busted_fills_give_their_rounding_back() -> None:
     assert (order.lines[0].filled_amount, order.lines[0].filled_at_price_amount) == (100, 100)
 
 
+def test_no_fill_costs_less_than_nothing_whichever_were_busted_and_all_together_cost_what_the_line_does() -> None:
+    story = Story()
+    order = story.carry_out(place(100, price_nanos=DOLLAR // 200), ACCEPT)
+    busts = []
+    for number in range(8):
+        before, order = order, story.carry_out(fill(1, record_id=f"f-{number}"))
+        if order.lines[0].filled_amount == before.lines[0].filled_amount:
+            busts.append(bust(f"f-{number}"))
+    assert story.carry_out(*busts).lines[0].filled_amount == 4
+    assert story.carry_out(fill(1, record_id="f-8")).lines[0].filled_amount == 4
+    assert story.carry_out(fill(95, record_id="f-9")).lines[0].filled_amount == 50
+
+
 def test_a_busted_fill_counts_once_and_is_not_filled_again() -> None:
     story = Story()
     busted = story.carry_out(place(3), ACCEPT, fill(2), bust())
