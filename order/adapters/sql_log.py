@@ -319,13 +319,17 @@ class SqlLog:
             await self._database.scrub()
 
     async def move_floors(self, name: str, delivery_epoch: int, floors: Mapping[int, int]) -> bool:
-        """See `Log.move_floors`. The statement that writes checks the epoch, too."""
+        """See `Log.move_floors`. The subscription's row is held: nobody opens or forgets it before the commit."""
+        newest = select(LOG_SUBSCRIPTIONS.c.name).where(
+            LOG_SUBSCRIPTIONS.c.name == name, LOG_SUBSCRIPTIONS.c.delivery_epoch == delivery_epoch
+        )
+        moves = [{"name": name, "shard": shard, "next_seq": next_seq} for shard, next_seq in floors.items()]
 
         def work(connection: Connection) -> bool:
-            for shard, next_seq in floors.items():
-                move = {"name": name, "shard": shard, "next_seq": next_seq, "delivery_epoch": delivery_epoch}
-                if connection.execute(_MOVE_FLOOR, move).rowcount == 0:
-                    return False
+            if connection.execute(newest.with_for_update(read=True)).one_or_none() is None:
+                return False
+            if moves:
+                connection.execute(_MOVE_FLOOR, moves)
             return True
 
         return await self._write(work)
@@ -401,9 +405,7 @@ _FORGET = text(
 )
 _MOVE_FLOOR = text(
     """
-    INSERT INTO log_floors (name, shard, next_seq)
-    SELECT name, CAST(:shard AS INTEGER), CAST(:next_seq AS BIGINT) FROM log_subscriptions
-    WHERE name = :name AND delivery_epoch = :delivery_epoch
+    INSERT INTO log_floors (name, shard, next_seq) VALUES (:name, :shard, :next_seq)
     ON CONFLICT (name, shard) DO UPDATE SET next_seq =
         CASE WHEN excluded.next_seq > log_floors.next_seq THEN excluded.next_seq ELSE log_floors.next_seq END
     """

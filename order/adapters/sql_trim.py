@@ -43,12 +43,12 @@ def readers(connection: Connection, after: str, readers_max: int) -> list[Reader
 
 
 def forget_reader(connection: Connection, name: str) -> bool:
-    """See `Log.forget_reader`."""
-    connection.execute(LOG_FLOORS.delete().where(LOG_FLOORS.c.name == name))
+    """See `Log.forget_reader`. The floors go last: whoever is moving them holds the subscription until they are there."""
     forget = LOG_SUBSCRIPTIONS.delete().where(LOG_SUBSCRIPTIONS.c.name == name)
     epoch = connection.execute(forget.returning(LOG_SUBSCRIPTIONS.c.delivery_epoch)).scalar_one_or_none()
     if epoch is None:
         return False
+    connection.execute(LOG_FLOORS.delete().where(LOG_FLOORS.c.name == name))
     connection.execute(LOG.update().where(LOG.c.forgotten_epoch < epoch).values(forgotten_epoch=epoch))
     return True
 

@@ -144,6 +144,30 @@ async def test_a_fence_waits_for_a_transaction_in_flight(url: str, ours: Process
         assert await fence == StoredReply(outcome=Outcome.COMMITTED, method="PlaceOrder", reply=b"reply")
 
 
+async def test_floors_that_move_while_their_reader_is_forgotten_are_forgotten_too(url: str, ours: Process) -> None:
+    epoch, _ = await ours.log.open_subscription("gone")
+    assert await ours.log.move_floors("gone", epoch, {1: 1})
+    async with process(url) as other, stranger(url) as somebody:
+
+        async def waits(tasks: int) -> None:
+            count = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+            async def enough() -> bool:
+                return int(await somebody.fetchval(count)) >= tasks
+
+            await eventually_async(enough)
+
+        await somebody.execute("SELECT * FROM log_floors FOR UPDATE")
+        move = asyncio.create_task(ours.log.move_floors("gone", epoch, {0: 9, 1: 9}))
+        await waits(1)
+        forget = asyncio.create_task(other.log.forget_reader("gone"))
+        await waits(2)
+        await somebody.execute("COMMIT")
+        assert await move
+        assert await forget
+    assert (await ours.log.open_subscription("gone"))[1] == {}
+
+
 async def test_a_command_that_is_fenced_in_its_transaction_is_not_carried_out(url: str, ours: Process) -> None:
     async with process(url) as other:
 
