@@ -1,6 +1,7 @@
 """The heart of every reader: one stream, opened again where it stood whenever it breaks."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -17,6 +18,7 @@ from stateset_client.cursor import Cursor
 from stateset_client.endpoint import Link
 from stateset_client.errors import StateSetError, UnavailableError, error_of
 from stateset_client.inbox import Inbox
+from stateset_client.outage import Outage
 from stateset_client.retry import Backoff, may_retry
 from stateset_client.snapshot import SnapshotReader
 
@@ -32,6 +34,7 @@ class Feed:
         connect: Opens the stream for the given Open.
         spec: What to read; after the first opening its start is replaced by the place that was reached.
         limits: See `StreamLimits`.
+        address: Of who is read from, as people know it.
         two_way: Whether the stream takes frames: credit, acks and heartbeats.
         from_stored: Whether the stream goes on after a break at what the server has stored, and not where it stood.
     """
@@ -42,6 +45,7 @@ class Feed:
         spec: stream.Open,
         limits: StreamLimits,
         *,
+        address: str,
         two_way: bool,
         from_stored: bool = False,
     ) -> None:
@@ -63,6 +67,7 @@ class Feed:
         self._silence_seconds = _OPENED_SECONDS
         self._told_seconds: float | None = None
         self._backoff = Backoff()
+        self._outage = Outage(address)
         self._outgoing: asyncio.Queue[stream.ClientFrame] = asyncio.Queue()
         self._room = asyncio.Event()
 
@@ -85,6 +90,8 @@ class Feed:
             if error is not None and not _heals(error):
                 self._fail(error)
                 return
+            if error is not None:
+                self._outage.failed(error, time.monotonic())
             told_seconds = self._told_seconds if error is None else error.retry_after_seconds
             self._told_seconds = None
             await asyncio.sleep(self._backoff.next_seconds(told_seconds))
@@ -169,6 +176,7 @@ class Feed:
             await self._room.wait()
 
     def _on_opened(self, opened: stream.Opened, _size_bytes: int) -> None:
+        self._outage.end()
         self._delivery_epoch = opened.delivery_epoch
         if opened.HasField("heartbeat_interval"):
             self._silence_seconds = SILENCES_MAX * opened.heartbeat_interval.ToMicroseconds() / 1e6

@@ -41,8 +41,9 @@ class EventStream:
                 position = batch.position
 
     It reads on by itself after a lost connection, a server that leaves and a stream that ends, right where it stood: no
-    event is missing and none comes twice. What trying again cannot heal is raised from the iteration: a
-    `PositionError`, a `GapError`, any refusal.
+    event is missing and none comes twice. A server that cannot be reached is waited for, with a warning a minute to the
+    logger `stateset_client`. What trying again cannot heal is raised from the iteration: a `PositionError`, a
+    `GapError`, any refusal.
 
     Args:
         address: `host:port` of the Sync Server, or of what `source` says.
@@ -73,6 +74,8 @@ class EventStream:
         source: Source = SYNC,
         digest_seconds: float | None = None,
     ) -> None:
+        if not address:
+            raise ValueError("address must be host:port")
         self.progress: Progress | None = None
         self.digest: Digest | None = None
         self._address = address
@@ -91,7 +94,14 @@ class EventStream:
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._feed = Feed(self._connect, self._spec, self._limits, two_way=self._two_way, from_stored=self._from_stored)
+        self._feed = Feed(
+            self._connect,
+            self._spec,
+            self._limits,
+            address=self._address,
+            two_way=self._two_way,
+            from_stored=self._from_stored,
+        )
         # Its errors travel by the inbox, never as the task's own: a TaskGroup here would cancel the user's body.
         task = asyncio.create_task(self._feed.run(), name=f"read-{self._address}")
         self._closing.push_async_callback(_cancel, task)
