@@ -2,10 +2,11 @@
 
 import logging
 import sys
-<<<<<<< HEAD
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 # By logger, what a library calls an error, with a traceback, though a caller has said nonsense or has gone.
 _OF_CALLERS: Final = {
@@ -14,22 +15,11 @@ _OF_CALLERS: Final = {
 }
 
 
-def configure_log(service: str, *, level: str = "INFO") -> None:
+def configure_log(service: str, *, level: LogLevel = "INFO") -> None:
     """Sends every log record of the process to standard error as JSON, under the service's name.
 
     Only what callers could fill the log with is left out: they are told, and it says nothing of the process.
     """
-=======
-from typing import Any, Literal
-
-import structlog
-
-LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-
-
-def configure_log(service: str, *, level: LogLevel = "INFO") -> None:
-    """Sends every log record of the process to standard error as JSON, under the service's name."""
->>>>>>> 9bd52bb (Refuse a log level that there is not like any other setting)
 
     def name_service(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:  # noqa: ANN401 - structlog's signature
         return {"service": service, **event}

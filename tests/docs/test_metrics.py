@@ -1,14 +1,16 @@
-"""The page of the Sync Server's metrics speaks of each of them, and of no other."""
+"""Every metric of ours has its row in the page that tells it."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
+import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+from consumers import runner
 from sync.adapters import kafka_source
 from sync.application import metrics
-
-PAGE = Path("docs/operations/sync-metrics.md")
 
 
 def told(metric: MetricWrapperBase) -> str:
@@ -17,11 +19,16 @@ def told(metric: MetricWrapperBase) -> str:
     return name + (f"{{{labels}}}" if labels else "")
 
 
-def test_every_metric_of_the_sync_server_has_its_row() -> None:
+@pytest.mark.parametrize(
+    ("modules", "prefix", "page"),
+    [
+        ([metrics, kafka_source], "stateset_sync", "docs/operations/sync-metrics.md"),
+        ([runner], "stateset_consumer", "docs/operations/consumers.md"),
+    ],
+)
+def test_every_metric_has_its_row(modules: Sequence[ModuleType], prefix: str, page: str) -> None:
     measured = {
-        told(metric)
-        for metric in [*vars(metrics).values(), *vars(kafka_source).values()]
-        if isinstance(metric, MetricWrapperBase)
+        told(metric) for module in modules for metric in vars(module).values() if isinstance(metric, MetricWrapperBase)
     }
-    rows = re.findall(r"^\| `(stateset_sync_[^`]+)`", PAGE.read_text(), re.MULTILINE)
+    rows = re.findall(rf"^\| `({prefix}_[^`]+)`", Path(page).read_text(), re.MULTILINE)
     assert sorted(measured) == sorted(rows)
