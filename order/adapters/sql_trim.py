@@ -43,7 +43,7 @@ def readers(connection: Connection, after: str, readers_max: int) -> list[Reader
 
 
 def forget_reader(connection: Connection, name: str) -> bool:
-    """See `Log.forget_reader`. The floors go last: whoever is moving them holds the subscription until they are there."""
+    """See `Log.forget_reader`. The floors go last: until then, whoever is moving them holds the subscription."""
     forget = LOG_SUBSCRIPTIONS.delete().where(LOG_SUBSCRIPTIONS.c.name == name)
     epoch = connection.execute(forget.returning(LOG_SUBSCRIPTIONS.c.delivery_epoch)).scalar_one_or_none()
     if epoch is None:

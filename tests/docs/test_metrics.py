@@ -20,8 +20,8 @@ def told(metric: MetricWrapperBase) -> str:
 
 def measured() -> Iterator[str]:
     """What a process registers as it is loaded."""
-    for process in ("order.main", "sync.main", "consumers.runner"):
-        import_module(process)
+    for module in ("order.main", "sync.main", "sync.adapters.kafka_source", "consumers.runner"):
+        import_module(module)
     for metric in list(REGISTRY._collector_to_names):  # noqa: SLF001 - as above
         if isinstance(metric, MetricWrapperBase):
             yield told(metric)
