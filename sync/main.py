@@ -12,7 +12,7 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.position import Position
 from infra.runtime.addresses import refuse_taken
-from infra.runtime.clock import SystemClock
+from infra.runtime.clock import Clock, SystemClock
 from infra.runtime.grpc.channel import open_channel
 from infra.runtime.grpc.server import Condition, Service, open_server
 from infra.runtime.lifespan import StartupError
@@ -172,7 +172,7 @@ async def _serving(
             freshness,
             horizons,
             ports.subscriptions,
-            _accounting(settings, ports),
+            _accounting(settings, ports, clock),
             stream_seconds_max=settings.stream_seconds_max,
         )
         streams = Streams(
@@ -252,14 +252,14 @@ def _backends(settings: SyncSettings, port: int) -> dict[str, str]:
     }
 
 
-def _accounting(settings: SyncSettings, ports: Ports) -> Accounting:
+def _accounting(settings: SyncSettings, ports: Ports, clock: Clock) -> Accounting:
     breaker = BreakerPolicy(
         outcomes=settings.breaker_outcomes,
         retries_percent_max=settings.breaker_retries_percent_max,
         pause_seconds=settings.breaker_pause_seconds,
         pause_seconds_max=settings.breaker_pause_seconds_max,
     )
-    return Accounting(parking=ports.parking, unacked_bytes_max=settings.unacked_bytes_max, breaker=breaker)
+    return Accounting(parking=ports.parking, clock=clock, unacked_bytes_max=settings.unacked_bytes_max, breaker=breaker)
 
 
 async def _begun(read_model: ReadModel, source: EventSource, stop: asyncio.Event) -> Position | None:

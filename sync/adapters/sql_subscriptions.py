@@ -11,7 +11,7 @@ from infra.runtime.schema import TEXT
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
 from sync.adapters import sql_parking
 from sync.adapters.sql_parking import names
-from sync.domain.done_set import Floor
+from sync.domain.done_set import Floor, Retried
 from sync.domain.parking import PARKED_EVENTS_MAX
 from sync.domain.settlement import Settlement, settled
 from sync.domain.subscription import (
@@ -47,7 +47,7 @@ _FLOORS: Final = Table(
     Column("shard", Integer, primary_key=True),
     Column("next_seq", BigInteger),
     Column("delivery_epoch", BigInteger),
-    Column("above", TEXT),  # what is done above next_seq, and attempts: [[stretches], {seq: attempts}]
+    Column("above", TEXT),  # what is done above next_seq, and what was retried: [[stretches], {seq: [count, due_us]}]
 )
 _RETIRED: Final = Table("retired_epoch", _METADATA, Column("delivery_epoch", BigInteger))  # one row
 _NOTHING: Final = "[]"
@@ -253,5 +253,9 @@ def _floor_of(next_seq: int, delivery_epoch: int, above: str) -> Floor:
         next_seq=next_seq,
         delivery_epoch=delivery_epoch,
         done=tuple((first, end) for first, end in done),
-        attempts={int(seq): count for seq, count in attempts.items()},
+        attempts={int(seq): _retried(each) for seq, each in attempts.items()},
     )
+
+
+def _retried(stored: list[int] | int) -> Retried:
+    return Retried(*stored) if isinstance(stored, list) else Retried(stored)  # before there were times, a mere count

@@ -9,11 +9,10 @@ from stateset.sync.v1 import sync_service_pb2
 from infra.runtime.grpc.wire import timestamp_to_wire
 from sync.adapters.checked import Checked
 from sync.domain.delivery import Redelivery
-from sync.domain.outcome import AckItem, Outcome
+from sync.domain.outcome import DELAY_SECONDS_MAX, AckItem, Outcome
 from sync.domain.parking import Choice, ParkedEvent
 
 _ITEMS_MAX: Final = 1_000
-_DELAY_SECONDS_MAX: Final = 3_600
 _REASON_CHARACTERS_MAX: Final = 1_000
 _OUTCOMES: Final = {stream_pb2.AckOutcome.Value(f"ACK_OUTCOME_{outcome}"): outcome for outcome in Outcome}
 
@@ -32,7 +31,7 @@ def _ack_item(message: stream_pb2.AckItem, checked: Checked, path: str) -> AckIt
         message.outcome in _OUTCOMES, f"{path}.outcome", "must be one of the outcomes of the contract"
     )
     checked.refuse_unless(
-        0 <= delay_seconds <= _DELAY_SECONDS_MAX, f"{path}.delay", f"must be between 0 and {_DELAY_SECONDS_MAX} s"
+        0 <= delay_seconds <= DELAY_SECONDS_MAX, f"{path}.delay", f"must be between 0 and {DELAY_SECONDS_MAX} s"
     )
     checked.refuse_unless(
         len(message.reason) <= _REASON_CHARACTERS_MAX,

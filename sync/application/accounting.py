@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from infra.runtime.clock import Clock
 from sync.application.ports import Parking
 from sync.domain.breaker import BreakerPolicy
 from sync.domain.delivery import Tracking
@@ -20,11 +21,13 @@ class Accounting:
 
     Attributes:
         parking: What is parked.
+        clock: Tells when what is to come again later is due.
         unacked_bytes_max: Most bytes of events that a stream has sent and that are not finished.
         breaker: When a stream pauses.
     """
 
     parking: Parking
+    clock: Clock
     unacked_bytes_max: int
     breaker: BreakerPolicy = field(default_factory=BreakerPolicy)
 
@@ -44,6 +47,7 @@ class Accounting:
             events_max=asked.unacked_events_max,
             bytes_max=self.unacked_bytes_max,
             floors=floors,
+            opened_us=self.clock.now_us(),
             marks=view.marks,
             breaker=self.breaker,
         )

@@ -18,7 +18,7 @@ class Account:
         self, tracking: Tracking, fanout: Fanout, selection: Selection, next_seqs: tuple[int, ...], now: float
     ) -> None:
         self.now = now
-        self.deliveries = Deliveries(tracking, next_seqs)
+        self.deliveries = Deliveries(tracking, next_seqs, now)
         self._fanout = fanout
         self._selection = selection
         self._stalled: Frame | None = None

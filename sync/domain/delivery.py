@@ -10,9 +10,9 @@ from math import inf
 from sys import maxsize
 
 from sync.domain.breaker import Breaker, BreakerPolicy
-from sync.domain.done_set import Floor, Stretch
+from sync.domain.done_set import Floor, Retried, Stretch
 from sync.domain.lines import Delivery, Line, Lines, State
-from sync.domain.outcome import AckItem, Outcome, Verdict
+from sync.domain.outcome import DELAY_SECONDS_MAX, AckItem, Outcome, Verdict
 from sync.domain.parking import Mark, Marks, ParkedEvent
 from sync.domain.ring import Limits, PassingEvent
 from sync.domain.settlement import Changes, Park
@@ -28,12 +28,14 @@ class Tracking:
             then nothing is remembered of what was sent, and only what must not be sent is left out.
         bytes_max: The same in bytes of encoded events.
         floors: By shard, what is done.
+        opened_us: When that was, by the wall clock.
         marks: What is parked.
     """
 
     events_max: int
     bytes_max: int
     floors: Mapping[int, Floor]
+    opened_us: int
     marks: Iterable[Mark]
     breaker: BreakerPolicy
 
@@ -56,11 +58,12 @@ class Deliveries:
         parkings: Grows with whatever happens to the parking place by this stream.
     """
 
-    def __init__(self, tracking: Tracking, next_seqs: Sequence[int]) -> None:
+    def __init__(self, tracking: Tracking, next_seqs: Sequence[int], now: float) -> None:
         self.breaker = Breaker(tracking.breaker)
         self.remembers = tracking.events_max > 0
         self.parkings = 0
         self._tracking = tracking
+        self._opened = now
         self._floors = tracking.floors
         self._marks = Marks(tracking.marks)
         self._covered = dict(enumerate(next_seqs))
@@ -265,19 +268,21 @@ class Deliveries:
     def _enter(self, event: PassingEvent, first: int, now: float) -> State:
         if not self.remembers and not self._is_taken(event):
             return State.SENT
-        attempts = self._floors[event.shard].attempts.get(event.seq, 0)
-        delivery = Delivery(event=event, first=first, attempts=attempts)
+        retried = self._floors[event.shard].attempts.get(event.seq)
+        delivery = Delivery(event=event, first=first, attempts=retried.attempts if retried else 0)
         line = self._lines.add(delivery)
         if self._is_taken(event):
             line.turn(delivery, State.PARKING)
             self._diverted.append(delivery)
-        elif attempts:
-            line.turn(delivery, State.WAITING)
-            line.retrying = line.retrying or event.seq
-            self._lines.schedule(line, now)
-        elif line.waits:
+        elif retried and not line.retrying:
+            self._wait_from(event.seq, line, max(now, self._due(retried)))
+        elif retried or line.waits:
             line.turn(delivery, State.WAITING)
         return delivery.state
+
+    def _due(self, retried: Retried) -> float:
+        """When it comes again, though another stream was told to wait: never later than any may be told."""
+        return self._opened + min((retried.due_us - self._tracking.opened_us) / 1e6, DELAY_SECONDS_MAX)
 
     def _is_taken(self, event: PassingEvent) -> bool:
         """Whether the event follows its order into the parking place: not if what is there has been sent again."""
@@ -332,7 +337,9 @@ class Deliveries:
                 delivery.attempts += 1
                 self._wait_from(item.seq, line, now + item.delay_seconds)
                 if not delivery.parked:
-                    verdict.changes.attempts.setdefault(item.shard, {})[item.seq] = delivery.attempts
+                    verdict.changes.attempts.setdefault(item.shard, {})[item.seq] = Retried(
+                        delivery.attempts, now_us + round(item.delay_seconds * 1e6)
+                    )
             case Outcome.PARK:
                 delivery.attempts += 1
                 self._park([delivery], item, verdict, now_us)

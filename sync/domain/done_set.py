@@ -5,9 +5,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import itemgetter
+from typing import NamedTuple
 
 Stretch = tuple[int, int]
 """Seqs from the first number on, below the second."""
+
+
+class Retried(NamedTuple):
+    """How often an event was answered with RETRY, and when it comes again, by the wall clock; 0 if at once."""
+
+    attempts: int
+    due_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,13 +24,13 @@ class Floor:
 
     Attributes:
         done: Stretches above `next_seq` that are done, too: apart from each other, by seq.
-        attempts: How often events that are not done were answered with RETRY, by seq.
+        attempts: Events that are not done and were answered with RETRY, by seq.
     """
 
     next_seq: int
     delivery_epoch: int
     done: tuple[Stretch, ...] = ()
-    attempts: Mapping[int, int] = field(default_factory=dict)
+    attempts: Mapping[int, Retried] = field(default_factory=dict)
 
     def finished(self, stretches: Iterable[Stretch]) -> "Floor":
         """With these done as well. They may overlap each other and what was done before."""
@@ -36,7 +44,7 @@ class Floor:
         attempts = {seq: count for seq, count in self.attempts.items() if not after.is_done(seq)}
         return replace(after, attempts=attempts)
 
-    def retried(self, attempts: Mapping[int, int]) -> "Floor":
+    def retried(self, attempts: Mapping[int, Retried]) -> "Floor":
         """With the attempts of some events counted; those that are done have none."""
         counted = {seq: count for seq, count in attempts.items() if not self.is_done(seq)}
         return replace(self, attempts={**self.attempts, **counted})

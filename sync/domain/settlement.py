@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from sync.domain.done_set import Floor, Stretch
+from sync.domain.done_set import Floor, Retried, Stretch
 from sync.domain.parking import ParkedEvent
 from sync.domain.subscription import AckOutcome, AckStatus, Subscription, SubscriptionKey
 
@@ -34,14 +34,14 @@ class Changes:
     Attributes:
         shards: The shards that they speak of: the stream must hold every one of them.
         done: Stretches that are done, by shard.
-        attempts: How often events were answered with RETRY, by shard and seq.
+        attempts: Events that were answered with RETRY, by shard and seq.
         parked: Set aside: all of them, or none where there is no room.
         unparked: Shard and seq of parked events that are finished.
     """
 
     shards: set[int] = field(default_factory=set)
     done: dict[int, list[Stretch]] = field(default_factory=dict)
-    attempts: dict[int, dict[int, int]] = field(default_factory=dict)
+    attempts: dict[int, dict[int, Retried]] = field(default_factory=dict)
     parked: list[Park] = field(default_factory=list)
     unparked: list[tuple[int, int]] = field(default_factory=list)
 

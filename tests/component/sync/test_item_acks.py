@@ -1,5 +1,6 @@
 """Acks of single events over real gRPC: what each sentence of the contract about them says."""
 
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -189,12 +190,25 @@ async def test_attempts_outlive_the_stream(log: LogMaker, subscriber: Subscriber
     first = await subscriber.open()
     await first.until_events(3)
     retried = first.events[0]
-    assert await settle(first, item(retried, RETRY, 60_000)) == [COMMITTED]
+    assert await settle(first, item(retried, RETRY, 500)) == [COMMITTED]
     first.call.cancel()
     second = await subscriber.open()
     assert await until_redelivered(second, 2) == [(2, "o-1", 1), (1, "o-1", 2)]
     await second.until_events(1)
     assert versions(second.events) == [("o-2", 1)]
+
+
+async def test_what_is_to_come_again_later_does_so_on_another_stream_too(log: LogMaker, subscriber: Subscriber) -> None:
+    log.groups(2)
+    first = await subscriber.open()
+    await first.until_events(2)
+    later, soon = first.events
+    began = time.monotonic()
+    assert await settle(first, item(later, RETRY, 60_000), item(soon, RETRY, 1_500)) == [COMMITTED] * 2
+    first.call.cancel()
+    second = await subscriber.open()
+    assert await until_redelivered(second, 1) == [(2, soon.order_id, soon.version)]
+    assert time.monotonic() - began > 1.4
 
 
 async def test_an_ack_of_an_old_delivery_epoch_is_fenced_and_changes_nothing(

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from infra.runtime.sql import open_database
 from sync.adapters.memory import MemorySubscriptions
 from sync.adapters.sql_parking import SqlParking
 from sync.adapters.sql_subscriptions import SqlSubscriptions
 from sync.application.ports import Parking, Subscriptions
-from sync.domain.done_set import Floor
+from sync.domain.done_set import Floor, Retried
 from sync.domain.parking import Choice, Mark, ParkedEvent
 from sync.domain.settlement import Changes, Park, Settlement
 from sync.domain.subscription import Ack, AckOutcome, AckStatus, Opening, SubscriptionKey
@@ -96,13 +97,13 @@ async def test_several_settlements_of_one_transaction_build_on_each_other(stores
     assert (await stores.floor(1)).done == ((4, 5),)
 
 
-async def test_attempts_are_kept_until_the_event_is_done(stores: Stores) -> None:
+async def test_what_was_retried_is_kept_until_the_event_is_done(stores: Stores) -> None:
     epoch = (await stores.subscriptions.open(OPENING)).delivery_epoch
-    await stores.settle(epoch, Changes(shards={0}, attempts={0: {2: 1, 3: 1}}))
-    await stores.settle(epoch, Changes(shards={0}, attempts={0: {3: 2}}))
-    assert (await stores.floor()).attempts == {2: 1, 3: 2}
+    await stores.settle(epoch, Changes(shards={0}, attempts={0: {2: Retried(1, 7_000), 3: Retried(1)}}))
+    await stores.settle(epoch, Changes(shards={0}, attempts={0: {3: Retried(2, 9_000)}}))
+    assert (await stores.floor()).attempts == {2: Retried(1, 7_000), 3: Retried(2, 9_000)}
     await stores.settle(epoch, done(0, (2, 3)))
-    assert (await stores.floor()).attempts == {3: 2}
+    assert (await stores.floor()).attempts == {3: Retried(2, 9_000)}
 
 
 async def test_a_position_joins_what_was_done_above_it(stores: Stores) -> None:
@@ -236,3 +237,15 @@ async def test_the_parking_place_goes_with_its_subscription_and_with_its_log(sto
     await stores.subscriptions.delete(KEY)
     await stores.subscriptions.open(OPENING)
     assert await stores.parking.count(KEY) == 0
+
+
+async def test_attempts_that_were_stored_before_there_were_times_are_read(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/test.db"
+    async with open_database(url, service="sync", migrations=Path("sync/migrations")) as database:
+        subscriptions = SqlSubscriptions(database)
+        await subscriptions.open(OPENING)
+        older = text("""UPDATE subscription_floors SET above = '[[[4, 6]], {"2": 3}]'""")
+        await database.write(lambda connection: connection.execute(older).rowcount)
+        stored = await subscriptions.find(KEY)
+    assert stored is not None
+    assert stored.floors[0].attempts == {2: Retried(3)}

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stateset.order.v1 import order_event_pb2, order_frame_pb2
@@ -14,13 +15,13 @@ from infra.kernel.filter import parse
 from sync.adapters.memory_parking import mark_of
 from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
 from sync.domain.breaker import Breaker, BreakerPolicy
-from sync.domain.delivery import Redelivery, Tracking
-from sync.domain.done_set import Floor
+from sync.domain.delivery import Deliveries, Redelivery, Tracking
+from sync.domain.done_set import Floor, Retried
 from sync.domain.fanout import Fanout, Frame, Selection
 from sync.domain.frames import AckItems, AckResult, Grant, Progress
 from sync.domain.outcome import AckItem, Outcome
 from sync.domain.parking import Mark, ParkedEvent
-from sync.domain.ring import Ring
+from sync.domain.ring import Limits, PassingEvent, Ring
 from sync.domain.session import Session
 from sync.domain.settlement import Settlement, settled
 from sync.domain.subscription import AckOutcome, AckStatus, Opening, Subscription, SubscriptionKey, opened
@@ -68,6 +69,7 @@ class Store:
                 events_max=unacked,
                 bytes_max=1 << 30,
                 floors=floors,
+                opened_us=0,
                 marks=self.marks(),
                 breaker=BreakerPolicy(outcomes=6, pause_seconds=1),
             ),
@@ -341,7 +343,8 @@ stretches = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 6)), max_size=
 def test_a_done_set_holds_exactly_what_was_finished(
     stretches: list[tuple[int, int]], floor: int, attempts: dict[int, int]
 ) -> None:
-    before = Floor(next_seq=floor, delivery_epoch=1).retried(attempts)
+    retried = {seq: Retried(count) for seq, count in attempts.items()}
+    before = Floor(next_seq=floor, delivery_epoch=1).retried(retried)
     ranges = [(first, first + length) for first, length in stretches]
     random.Random(floor).shuffle(ranges)  # noqa: S311 - any sequence
     after = before
@@ -353,7 +356,7 @@ def test_a_done_set_holds_exactly_what_was_finished(
         assert after.is_done(seq) == (seq in model)
         assert after.after_done(seq) == next(each for each in range(seq, 99) if each not in model)
     assert after.next_seq == next(each for each in range(1, 99) if each not in model)
-    assert after.attempts == {seq: count for seq, count in attempts.items() if seq not in model}
+    assert after.attempts == {seq: each for seq, each in retried.items() if seq not in model}
 
 
 def test_a_breaker_pauses_when_most_of_the_recent_outcomes_are_retry_and_longer_each_time() -> None:
@@ -375,3 +378,17 @@ def test_a_breaker_pauses_when_most_of_the_recent_outcomes_are_retry_and_longer_
     breaker.saw(now, retry=False)
     assert not breaker.paused
     assert breaker.room(now) > 1
+
+
+@pytest.mark.parametrize(("due_seconds", "expected"), [(-5, 10.0), (0, 10.0), (30, 40.0), (7_200, 3_610.0)])
+def test_what_another_stream_was_to_send_later_comes_then_and_never_later_than_anything_may(
+    due_seconds: int, expected: float
+) -> None:
+    opened_us = 1_700_000_000_000_000
+    floor = Floor(next_seq=1, delivery_epoch=2, attempts={1: Retried(1, opened_us + due_seconds * 1_000_000)})
+    policy = BreakerPolicy()
+    tracking = Tracking(events_max=9, bytes_max=9, floors={0: floor}, opened_us=opened_us, marks=[], breaker=policy)
+    deliveries = Deliveries(tracking, [1], now=10.0)
+    assert deliveries.pass_by([PassingEvent(0, 1, "o-1", b"", 0)], now=10.0) == {(0, 1)}
+    assert deliveries.next_redelivery(expected - 0.1, Limits(events_max=9, bytes_max=9)) is None
+    assert deliveries.next_redelivery(expected, Limits(events_max=9, bytes_max=9)) is not None

@@ -35,11 +35,13 @@ class Book:
     Attributes:
         done: Events that are finished.
         attempts: How often events that are not were answered with RETRY.
+        due: When those come again, by the monotonic clock.
         parked: The parking place, by shard and seq.
     """
 
     done: set[Place] = field(default_factory=set)
     attempts: dict[Place, int] = field(default_factory=dict)
+    due: dict[Place, float] = field(default_factory=dict)
     parked: dict[Place, Parked] = field(default_factory=dict)
 
     def chosen(self, order_id: str | None, place: Place | None) -> list[Parked]:
@@ -111,7 +113,7 @@ class Settling:
         self._sent[place] = _Delivery(event, attempts, waits=waits)
         if attempts:
             self._retrying.setdefault(event.order_id, event.seq)
-            self._due.setdefault(event.order_id, 0.0)
+            self._due.setdefault(event.order_id, self._book.due.get(place, 0.0))
         return not waits
 
     def judge(self, item: stream.AckItem, now: float) -> stream.AckStatus.ValueType:
@@ -179,11 +181,12 @@ class Settling:
 
     def _retry(self, delivery: _Delivery, item: stream.AckItem, now: float) -> None:
         delivery.attempts += 1
+        order_id, due = delivery.event.order_id, now + item.delay.ToMicroseconds() / 1e6
         if not delivery.parked:
             self._book.attempts[place_of(delivery.event)] = delivery.attempts
-        order_id = delivery.event.order_id
+            self._book.due[place_of(delivery.event)] = due
         self._retrying[order_id] = item.seq
-        self._due[order_id] = now + item.delay.ToMicroseconds() / 1e6
+        self._due[order_id] = due
         for each in self._behind(delivery):
             each.waits = True
 
@@ -224,6 +227,7 @@ class Settling:
         self._book.done.add(place)
         self._book.parked.pop(place, None)
         self._book.attempts.pop(place, None)
+        self._book.due.pop(place, None)
         del self._sent[place]
 
 
