@@ -1,6 +1,7 @@
 """What a client that settles single events finds the same, whether the Sync Server or its fake is on the other side."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -109,6 +110,18 @@ async def test_retry_brings_an_event_again_with_its_order_behind_it(desk: Desk) 
         await reader.read(again=2)
         assert [(attempt, event.version) for attempt, event in reader.again] == [(2, 1), (1, 2)]
         assert await reader.settle(*((event, Outcome.DONE) for _, event in reader.again)) == [COMMITTED] * 2
+
+
+async def test_the_delay_of_a_retry_holds_on_the_next_stream_too(desk: Desk) -> None:
+    await desk.bed.record("o-1")
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await reader.read(1)
+        began = time.monotonic()
+        await subscription.settle(Settled(event=reader.events[0], outcome=Outcome.RETRY, delay_seconds=1.5))
+    async with desk.open() as subscription:
+        await Reader(subscription).read(again=1)
+        assert time.monotonic() - began > 1.4
 
 
 async def test_an_order_is_parked_followed_replayed_and_goes_on(desk: Desk) -> None:
