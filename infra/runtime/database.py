@@ -1,8 +1,9 @@
 """One database of one service, behind two calls: read and write."""
 
+import asyncio
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -20,6 +21,17 @@ class DatabaseUnavailableError(Exception):
 
 class DatabaseLockedError(DatabaseUnavailableError):
     """Somebody else has held a lock for longer than work may wait for it. Nothing was written."""
+
+
+async def to_its_end(work: "asyncio.Future[T]") -> T:
+    """What the work comes to. It goes on when its caller is cancelled, and nobody asks any more how it ends."""
+    work.add_done_callback(_seen)
+    return await asyncio.shield(work)
+
+
+def _seen(work: "asyncio.Future[Any]") -> None:
+    if not work.cancelled():
+        work.exception()  # asyncio would log one that nobody has looked at
 
 
 class Outages:

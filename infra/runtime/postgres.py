@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from infra.runtime import schema
-from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError, Outages
+from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError, Outages, to_its_end
 from infra.runtime.lifespan import StartupError
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class PostgresDatabase:
 
 async def _to_its_end(transaction: Coroutine[Any, Any, T]) -> T:
     """Awaits in a task of its own: a caller that is cancelled leaves a clean connection behind."""
-    return await asyncio.shield(asyncio.create_task(transaction, name="sql"))
+    return await to_its_end(asyncio.create_task(transaction, name="sql"))
 
 
 async def _transact(

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from infra.runtime import schema
-from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError, Outages
+from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError, Outages, to_its_end
 from infra.runtime.lifespan import StartupError
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class SqliteDatabase:
 
     async def scrub(self) -> None:
         """See `Database.scrub`: pages of before an overwriting are in the write-ahead log until it is emptied."""
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._writer, self._empty_log))
+        await to_its_end(asyncio.get_running_loop().run_in_executor(self._writer, self._empty_log))
 
     def close(self) -> None:
         """Waits for the running work, then closes every connection."""
@@ -62,7 +62,7 @@ class SqliteDatabase:
 
     async def _run(self, threads: ThreadPoolExecutor, work: Callable[[Connection], T], begin: str) -> T:
         future = asyncio.get_running_loop().run_in_executor(threads, self._transact, work, begin)
-        return await asyncio.shield(future)
+        return await to_its_end(future)
 
     def _transact(self, work: Callable[[Connection], T], begin: str) -> T:
         with _told_as_ours(self._outages), self._engine.connect() as connection:

@@ -1,6 +1,7 @@
 """What every database promises to the work that is handed to it."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -49,6 +50,22 @@ async def test_work_that_raises_leaves_nothing_behind_not_even_what_it_did_on_th
     assert await database.read(rows) == 0
     await database.write(add_on_the_driver)
     assert await database.read(rows) == 1
+
+
+async def test_work_whose_caller_has_gone_fails_in_silence(database: Database) -> None:
+    def fail(_connection: Connection) -> None:
+        raise ValueError("that nobody waits for")
+
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+    for work in (database.read, database.write):
+        caller = asyncio.create_task(work(fail))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.wait([caller])
+        await work(rows)
+    gc.collect()
+    assert told == []
 
 
 DURABLE: dict[str, dict[str, object]] = {
