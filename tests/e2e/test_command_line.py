@@ -3,6 +3,7 @@ import os
 import signal
 import socket
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,15 @@ async def test_output_that_cannot_be_written_is_told_in_one_line() -> None:
     assert said == "stateset: cannot write to standard output (No space left on device): give it another place\n"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children hear SIGINT, though tests that run in the background ignore it and would pass that on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("command", [("get", "o-1", "--address"), ("topics", "diff", "--bootstrap-servers")])
 async def test_ctrl_c_ends_a_command_that_waits_for_an_answer(command: tuple[str, ...]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:

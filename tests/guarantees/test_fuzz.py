@@ -64,7 +64,7 @@ KNOWN: Final[Known] = {
     **{name: lambda _chance: None for name in ("min_position", "update_mask", "expected_total")},
 }
 
-_REACHED: Final = {"PlaceOrder", "RecordPayment", "GetOrder", "ListOrders", "ListOrderEvents", "GetCommandResult"}
+_REACHED: Final = {"RecordPayment", "GetOrder", "ListOrders", "ListOrderEvents", "GetCommandResult"}
 
 
 async def place_some(client: OrderClient) -> None:

@@ -80,7 +80,7 @@ async def running(projection: Projection[PortfolioSession]) -> AsyncIterator[asy
 
 
 async def caught_up(store: PortfolioStore, sync: FakeSync) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (checkpoint := await store.load()) is None or checkpoint.position != sync.head:  # noqa: ASYNC110 - a row has no event
             await asyncio.sleep(0.01)
 
@@ -110,7 +110,7 @@ async def test_each_event_counts_once_though_the_process_dies_before_every_commi
         for _ in range(4):
             projection = projection_of(sync.address, database, CutStore(database, 3), events_max=4)
             with pytest.raises(CutError):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     await projection.run()
         store = PortfolioStore(database)
         async with running(projection_of(sync.address, database)):
@@ -213,7 +213,7 @@ def _assert(moved: bool) -> None:  # noqa: FBT001 - what a store answered
 
 
 async def claimed(store: PortfolioStore, delivery_epoch: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (checkpoint := await store.load()) is None or checkpoint.delivery_epoch != delivery_epoch:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
 
@@ -271,7 +271,7 @@ async def test_a_projection_claims_no_store_that_a_newer_one_has(sync: FakeSync,
             await store.transact(lambda session: _assert(store.move(session, stays)))
 
         with pytest.raises(FencedError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await projection_of(sync.address, database, SlowToOpenStore(database, newer_claims)).run()
 
 
@@ -302,7 +302,7 @@ async def test_a_store_without_a_checkpoint_does_not_begin_where_the_first_event
     async with open_portfolio(tmp_path) as database:
         sync.forget(1, 2)
         with pytest.raises(PositionExpiredError, match=r"the log begins at seq \[1, 2, 1\] by shard"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await projection_of(sync.address, database).run()
         assert await PortfolioStore(database).load() is None
 
