@@ -30,6 +30,7 @@ pytestmark = pytest.mark.timeout(0)  # as many requests as asked for, each of wh
 
 GROWTH_MAX: Final = 1.1
 ORDERS: Final = 30
+_ORDER_IDS: Final = 40  # so that PlaceOrder meets some that are free
 _SERVICES: Final = (
     order_service_pb2.DESCRIPTOR.services_by_name["OrderService"],
     fulfillment_service_pb2.DESCRIPTOR.services_by_name["FulfillmentService"],
@@ -41,7 +42,7 @@ KNOWN: Final[Known] = {
     **{name: lambda chance: f"r-{chance.randrange(4)}" for name in _RECORDS},
     "request_id": lambda chance: f"request-{chance.getrandbits(20)}",
     "replay_id": lambda chance: f"replay-{chance.getrandbits(20)}",
-    "order_id": lambda chance: f"o-{chance.randrange(ORDERS)}",
+    "order_id": lambda chance: f"o-{chance.randrange(_ORDER_IDS)}",
     "order_ids": lambda chance: f"o-{chance.randrange(ORDERS)}",
     "customer_id": lambda chance: f"c-{chance.randrange(3)}",
     "line_id": lambda chance: str(chance.randint(1, 3)),
@@ -64,7 +65,7 @@ KNOWN: Final[Known] = {
     **{name: lambda _chance: None for name in ("min_position", "update_mask", "expected_total")},
 }
 
-_REACHED: Final = {"RecordPayment", "GetOrder", "ListOrders", "ListOrderEvents", "GetCommandResult"}
+_REACHED: Final = {"PlaceOrder", "RecordPayment", "GetOrder", "ListOrders", "ListOrderEvents", "GetCommandResult"}
 
 
 async def place_some(client: OrderClient) -> None:
