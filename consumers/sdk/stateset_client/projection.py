@@ -175,7 +175,7 @@ class Projection(Generic[Session]):
                 if part.is_last:
                     self._store.create(session, checkpoint)
 
-            await self._store.transact(work)
+            await self._create(work)
             snapshot.committed(part)
         return checkpoint
 
@@ -188,8 +188,17 @@ class Projection(Generic[Session]):
                 reason="POSITION_EXPIRED",
             )
         checkpoint = Checkpoint(position=opening.position, delivery_epoch=opening.delivery_epoch)
-        await self._store.transact(lambda session: self._store.create(session, checkpoint))
+        await self._create(lambda session: self._store.create(session, checkpoint))
         return checkpoint
+
+    async def _create(self, work: Callable[[Session], None]) -> None:
+        """A transaction that may create the checkpoint. If another reader was first, its checkpoint is begun from."""
+        try:
+            await self._store.transact(work)
+        except Exception:
+            if await self._store.load() is None:
+                raise
+            raise _StartAgainError from None
 
     async def _consume(self, subscription: Subscription, position: Position) -> None:
         while True:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -230,6 +230,26 @@ async def test_of_two_projections_on_one_store_the_newer_goes_on_and_the_older_c
             trade(sync, 3, first=3)
             with pytest.raises(FencedError):
                 await older
+            await caught_up(store, sync)
+            assert not newer.done()
+        assert await holding(database, "c-4", "pen") == Holding(3, 0, 450)
+
+
+async def test_of_two_projections_that_begin_on_one_empty_store_the_newer_goes_on(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    trade(sync, 3)
+    async with open_portfolio(tmp_path) as database, AsyncExitStack() as stack:
+        store = PortfolioStore(database)
+
+        async def another_begins() -> None:
+            await stack.enter_async_context(running(projection_of(sync.address, database)))
+            await caught_up(store, sync)
+
+        slow = SlowToOpenStore(database, another_begins)
+        async with running(projection_of(sync.address, database, slow)) as newer:
+            await claimed(store, 3)
+            trade(sync, 3, first=3)
             await caught_up(store, sync)
             assert not newer.done()
         assert await holding(database, "c-4", "pen") == Holding(3, 0, 450)
