@@ -24,7 +24,7 @@ from sync.application.ports import EventSource, SourceUnavailableError
 from sync.domain.assembly import Assembly
 from sync.domain.errors import LogHoleError
 from sync.domain.log import Batch, Event, LogHead
-from sync.domain.stall import stalled
+from sync.domain.stall import Watch
 
 _PAUSE_SECONDS: Final = 0.1
 _PAUSE_SECONDS_MAX: Final = 2.0
@@ -98,34 +98,12 @@ class KafkaSource:
         if head is not None:  # else the records themselves will show whether the topic is the position's
             check_log(start, head.log_epoch, len(head.next_seq))
             check_start(start, head.earliest_seq, head.next_seq, shards)
-        assembly, watch = Assembly(start, shards), _Watch(self._stall_seconds)
+        assembly, watch = Assembly(start, shards), Watch(self._stall_seconds)
         tail = _Tail(self._orders, self._servers, self._topic, assembly, watch, starting)
-        tail.watch.look(start, head)
+        watch.look(start, head, _now())
         async with aclosing(tail.run()) as arrivals:
             async for batches in arrivals:
                 yield batches
-
-
-@dataclass(slots=True)
-class _Watch:
-    """When to look whether a shard stands still, and what the last look saw."""
-
-    stall_seconds: float
-    _position: Position | None = None
-    _head: LogHead | None = None
-    _due_at: float = 0.0
-
-    @property
-    def seconds_left(self) -> float:
-        """Until the next look."""
-        return max(0.0, self._due_at - asyncio.get_running_loop().time())
-
-    def look(self, position: Position, head: LogHead | None) -> dict[int, int]:
-        """See `domain.stall.stalled`, since the last look."""
-        before, then = self._position, self._head
-        self._position, self._head = position, head
-        self._due_at = asyncio.get_running_loop().time() + self.stall_seconds / 2  # two looks make a stall
-        return {} if before is None or then is None else stalled(before, position, then)
 
 
 @dataclass(slots=True)
@@ -136,7 +114,7 @@ class _Tail:
     servers: str
     topic: str
     assembly: Assembly
-    watch: _Watch
+    watch: Watch
     starting: bool
     stalled: dict[int, int] = field(default_factory=dict)
 
@@ -190,7 +168,7 @@ class _Tail:
 
     async def _arrived(self, reader: Reader) -> Sequence[Message]:
         try:
-            async with asyncio.timeout(self.watch.seconds_left):
+            async with asyncio.timeout(self.watch.seconds_left(_now())):
                 return await reader.next()
         except TimeoutError:
             return ()
@@ -237,10 +215,14 @@ class _Tail:
                     yield (batch,)
 
     async def _look(self) -> None:
-        if self.watch.seconds_left > 0:
+        if self.watch.seconds_left(_now()) > 0:
             return
-        found = self.watch.look(self.assembly.position, await _head(self.orders))
+        found = self.watch.look(self.assembly.position, await _head(self.orders), _now())
         self.stalled = {shard: until for shard, until in found.items() if shard in self.assembly.shards}
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _head(orders: EventSource) -> LogHead | None:

@@ -11,12 +11,14 @@ from infra.runtime.clock import Clock
 from infra.runtime.grpc.status import StalePositionError
 from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
-from sync.application.metrics import STALENESS_SECONDS
+from sync.application.metrics import STALENESS_SECONDS, STALLED_SHARDS
 from sync.application.ports import EventSource, SourceUnavailableError
 from sync.domain.log import LogHead
+from sync.domain.stall import Watch
 
 _READINGS_MAX: Final = 60  # a minute of them; beyond that every second one is enough to say how old we are
 _POLL_SECONDS: Final = 1.0
+_STALL_SECONDS: Final = 8.0  # two looks, each a poll late at most: noticed within 10 s
 _HISTORY_MAX: Final = 128  # readings; of the older half every second one goes when they are that many
 _log = get_logger(__name__)
 
@@ -32,6 +34,8 @@ class Freshness:
         self._pending: list[LogHead] = []
         self._history: list[LogHead] = []
         self._moved = asyncio.Event()
+        self._stall = Watch(_STALL_SECONDS)
+        self._stalled: frozenset[int] = frozenset()
 
     def move(self, position: Position) -> None:
         """The read model now includes everything below `position`."""
@@ -86,6 +90,8 @@ class Freshness:
     async def watch(self, source: EventSource, tell: Callable[[float], None]) -> None:
         """Reads the head every second for as long as the server lives, and says in return what is durable here.
 
+        Whatever it is that keeps the read model from going on with the log, it is told of within ten seconds.
+
         Args:
             source: Of the log.
             tell: Is told the staleness each time, in seconds.
@@ -101,10 +107,22 @@ class Freshness:
             else:
                 refuse_other_log(self.position, head)
                 self.read(head)
+                self._look(head)
                 await source.confirm(self.position)
             STALENESS_SECONDS.set(self.staleness_seconds())
             tell(self.staleness_seconds())
             await asyncio.sleep(_POLL_SECONDS)
+
+    def _look(self, head: LogHead) -> None:
+        now = self._clock.monotonic()
+        if self._stall.seconds_left(now) > 0:
+            return
+        before, self._stalled = self._stalled, frozenset(self._stall.look(self.position, head, now))
+        STALLED_SHARDS.set(len(self._stalled))
+        if self._stalled - before:
+            _log.error("shards stand still while the log goes on", reason="STALLED", shards=sorted(self._stalled))
+        elif before and not self._stalled:
+            _log.info("all shards go on")
 
     def _remember(self, head: LogHead) -> None:
         if self._history and self._history[-1].next_seq == head.next_seq:

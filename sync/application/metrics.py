@@ -9,6 +9,9 @@ REPEATED: Final = Counter("stateset_sync_repeated_events_total", "Events that a 
 HOLES: Final = Counter("stateset_sync_log_holes_total", "Numbers that a source left out; it was opened again.")
 NEXT_SEQ: Final = Gauge("stateset_sync_next_seq", "The seq that the read model expects next.", ["shard"])
 STALENESS_SECONDS: Final = Gauge("stateset_sync_staleness_seconds", "Time since the log was last covered to its head.")
+STALLED_SHARDS: Final = Gauge(
+    "stateset_sync_stalled_shards", "Shards that the read model does not go on with although the log does."
+)
 RING_BYTES: Final = Gauge("stateset_sync_ring_bytes", "Bytes of encoded events in the ring.")
 _AGE_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60)
 ARRIVED_SECONDS: Final = Histogram(

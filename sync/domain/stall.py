@@ -1,5 +1,7 @@
 """Tells a shard that stands still although the log has gone on from one whose turn has not come."""
 
+from math import inf
+
 from infra.kernel.position import Position
 from sync.domain.log import LogHead
 
@@ -14,3 +16,24 @@ def stalled(before: Position, now: Position, seen: LogHead) -> dict[int, int]:
     if any(now.next_seq[shard] > before.next_seq[shard] for shard in behind):
         return {}
     return behind
+
+
+class Watch:
+    """Looks again and again whether a shard stands still. A stall of `stall_seconds` makes two looks, which show it."""
+
+    def __init__(self, stall_seconds: float) -> None:
+        self._pause_seconds = stall_seconds / 2
+        self._position: Position | None = None
+        self._head: LogHead | None = None
+        self._due_at = -inf
+
+    def seconds_left(self, now: float) -> float:
+        """Until the next look."""
+        return max(0.0, self._due_at - now)
+
+    def look(self, position: Position, head: LogHead | None, now: float) -> dict[int, int]:
+        """See `stalled`, since the last look. Without the log's head there is nothing to be seen, at this look."""
+        before, seen = self._position, self._head
+        self._position, self._head = position, head
+        self._due_at = now + self._pause_seconds
+        return {} if before is None or seen is None else stalled(before, position, seen)
