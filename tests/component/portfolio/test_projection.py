@@ -203,6 +203,8 @@ async def test_a_checkpoint_that_somebody_else_moved_ends_the_projection_and_cha
             await store.transact(lambda session: _assert(store.move(session, stolen)))
             before = await digest_of(database)
             sync.append(placed(100), shard=0)
+            while not task.done():
+                assert await digest_of(database) == before
             with pytest.raises(FencedError):
                 await task
         assert await digest_of(database) == before

@@ -1,5 +1,7 @@
 """Durable subscriptions and credit over real gRPC, on a log in memory."""
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from infra.runtime.sql import open_database
 from sync.adapters.memory import MemorySubscriptions
 from sync.adapters.sql_read_model import SqlReadModel
 from sync.adapters.sql_subscriptions import SqlSubscriptions
+from sync.domain.settlement import Settlement
+from sync.domain.subscription import Ack, AckOutcome
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, start_at
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_waiting import eventually
@@ -18,6 +22,25 @@ from tests.harness.sync_waiting import eventually
 ALL = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
 STORED = stream_pb2.Start(point=stream_pb2.START_POINT_STORED)
 MIGRATIONS = Path("sync/migrations")
+
+
+class HeldSubscriptions(MemorySubscriptions):
+    """Commits nothing until it is let.
+
+    Attributes:
+        free: Lets it.
+        waiting: How many commits wait.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = asyncio.Event()
+        self.waiting = 0
+
+    async def commit(self, acks: Sequence[Ack | Settlement]) -> Sequence[AckOutcome]:
+        self.waiting += 1
+        await self.free.wait()
+        return await super().commit(acks)
 
 
 async def ack_all(stream: Stream, log: LogMaker, ack_id: str = "a-1") -> stream_pb2.AckResult:
@@ -75,6 +98,22 @@ async def test_the_ack_of_a_superseded_stream_is_fenced_and_changes_nothing() ->
         assert list(result.floor.next_seq) == [1, 1, 1]
         assert (await ack_all(newer, log, "a-2")).status == stream_pb2.ACK_STATUS_COMMITTED
         assert (await ack_all(newer, log, "a-3")).status == stream_pb2.ACK_STATUS_ALREADY
+
+
+async def test_committed_is_said_only_once_it_is_durable() -> None:
+    log = LogMaker()
+    log.groups(20)
+    subscriptions = HeldSubscriptions()
+    async with open_server(log.source, subscriptions=subscriptions) as client:
+        stream = await subscribe(client)
+        await stream.until_events(20)
+        await stream.say(ack=stream_pb2.Ack(ack_id="a-1", through=start_at(log.position).position))
+        await eventually(lambda: subscriptions.waiting == 1)
+        log.groups(5)
+        await stream.until_events(25)
+        assert not any(frame.HasField("ack_result") for frame in stream.frames)
+        subscriptions.free.set()
+        assert (await stream.until("ack_result")).status == stream_pb2.ACK_STATUS_COMMITTED
 
 
 async def test_members_with_different_shards_do_not_fence_each_other() -> None:
