@@ -42,6 +42,7 @@ from sync.domain.credit import Credit
 from sync.domain.done_set import Floor
 from sync.domain.parking import Marks
 from sync.domain.pulse import Pulse
+from sync.domain.session import Session
 from sync.domain.settlement import Settlement
 from sync.domain.subscription import Ack, AckOutcome, AckStatus, Subscription, acked
 from sync.gateway import server
@@ -171,6 +172,11 @@ def what_is_parked_is_dropped(stack: ExitStack) -> None:
     _put(stack, MemoryParking, "move", mutant)
 
 
+def drains_say_nothing(stack: ExitStack) -> None:
+    """A stream of a server that leaves ends as if its reader had wanted that."""
+    _put(stack, Session, "drain", Session.close)
+
+
 def earlier_transactions_are_forgotten(stack: ExitStack) -> None:
     """What an order has contributed in an earlier transaction is not replaced."""
     _put(stack, portfolio, "_decoded", lambda _text: NOTHING)
@@ -276,6 +282,7 @@ PLANTS: Final[Mapping[str, tuple[Plant, str, str]]] = {
         ("G17", stalls_go_unnoticed, "test_lag_without_progress_is_noticed_within_ten_seconds"),
         ("G18", an_order_is_parked_by_halves, "test_park_key_sets_the_later_events_of_the_order_aside_as_well"),
         ("G18", what_is_parked_is_dropped, "test_a_replayed_order_goes_on_at_the_next_version"),
+        ("G19", drains_say_nothing, "test_a_drain_ends_every_stream_with_go_away_at_its_position_and_an_ok"),
         (
             "G20",
             earlier_transactions_are_forgotten,
