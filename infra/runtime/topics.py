@@ -6,6 +6,15 @@ from typing import Final
 
 CONTENT_TYPE: Final = "application/protobuf"
 _DAY_MS: Final = 86_400_000
+# What a broker's own defaults must not decide: a record that it refuses holds up the whole log, and one that it drops
+# early is missed. An order has 256 KiB at most, a batch of the relay's 1 MB.
+_ANY_TIME: Final = str(2**63 - 1)
+_TAKES_EVERY_RECORD: Final[Mapping[str, str]] = {
+    "max.message.bytes": "1048588",
+    "message.timestamp.before.max.ms": _ANY_TIME,
+    "message.timestamp.after.max.ms": _ANY_TIME,
+}
+_DROPS_BY_AGE_ALONE: Final[Mapping[str, str]] = {"cleanup.policy": "delete", "retention.bytes": "-1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +94,10 @@ EVENTS: Final = Topic(
     meaning="One change of one order, with the order after it; a partition has them in sequence, without a gap.",
     headers=(_CONTENT, *_CLOUD_EVENT),
     config={
-        "cleanup.policy": "delete",
+        **_DROPS_BY_AGE_ALONE,
         "retention.ms": str(7 * _DAY_MS),
         "message.timestamp.type": "CreateTime",  # the relay sets the record time of the log
+        **_TAKES_EVERY_RECORD,
     },
 )
 STATE: Final = Topic(
@@ -96,7 +106,7 @@ STATE: Final = Topic(
     key="order_id",
     meaning="The order as it is now. Compacted: the last record of a key is the one that counts.",
     headers=(_CONTENT, _SEQUENCE, _LOG_EPOCH),
-    config={"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"},
+    config={"cleanup.policy": "compact", "message.timestamp.type": "CreateTime", **_TAKES_EVERY_RECORD},
 )
 REPLAY: Final = Topic(
     base_name="stateset.order.v1.replay",
@@ -112,9 +122,11 @@ REPLAY: Final = Topic(
         ),
     ),
     config={
-        "cleanup.policy": "delete",
+        **_DROPS_BY_AGE_ALONE,
         "retention.ms": str(_DAY_MS),
-        "message.timestamp.type": "CreateTime",
+        # By their record time old events, for which a replay is asked, would be dropped as soon as they are there.
+        "message.timestamp.type": "LogAppendTime",
+        **_TAKES_EVERY_RECORD,
     },
 )
 LOG_TOPICS: Final = (EVENTS, STATE)

@@ -1,5 +1,7 @@
 """What others do to topics. The broker answers before all of it knows: each waits until it says so itself."""
 
+from collections.abc import Mapping
+
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from infra.runtime.topics import EVENTS
@@ -22,6 +24,14 @@ async def set_retention(kafka: Kafka, milliseconds: str) -> None:
     await eventually(is_set)
 
 
+def set_broker_defaults(servers: str, defaults: Mapping[str, str]) -> None:
+    """What a broker of ours does with topics that do not say otherwise."""
+    client = AdminClient({"bootstrap.servers": servers})
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in defaults.items()]
+    resource = ConfigResource(ResourceType.BROKER, "1", incremental_configs=entries)
+    client.incremental_alter_configs([resource])[resource].result(10)
+
+
 async def delete_topic(kafka: Kafka, topic: str) -> None:
     """Deletes one topic."""
     client = AdminClient({"bootstrap.servers": kafka.servers})
@@ -29,8 +39,8 @@ async def delete_topic(kafka: Kafka, topic: str) -> None:
     await eventually(lambda: topic not in client.list_topics(timeout=10).topics)
 
 
-async def make_topic(kafka: Kafka, topic: str, *, partitions: int) -> None:
+async def make_topic(kafka: Kafka, topic: str, *, partitions: int, config: Mapping[str, str] | None = None) -> None:
     """Makes one topic, which need not be as the table says."""
     client = AdminClient({"bootstrap.servers": kafka.servers})
-    client.create_topics([NewTopic(topic, partitions)])[topic].result(10)
+    client.create_topics([NewTopic(topic, partitions, config=dict(config or {}))])[topic].result(10)
     await eventually(lambda: topic in client.list_topics(timeout=10).topics)

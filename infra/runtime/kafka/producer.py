@@ -15,6 +15,7 @@ _TAKE_OVER_SECONDS: Final = 8.0  # 0.6 to 1.0 s as a rule; a coordinator that ha
 _COMMIT_SECONDS: Final = 5.0  # 50 ms as a rule
 _ROOM_SECONDS: Final = 5.0
 _TRANSACTION_TIMEOUT_MS: Final = 10_000  # how long a dead producer keeps readers of committed records waiting
+_THROWN_AWAY: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})  # noqa: SLF001 - their public names
 
 
 class TransactionalProducer:
@@ -35,6 +36,8 @@ class TransactionalProducer:
                 "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS,
                 "socket.timeout.ms": _TRANSACTION_TIMEOUT_MS,
                 "enable.idempotence": True,
+                # Else whoever deletes a topic gets it back at once, from a broker that makes what is asked for.
+                "allow.auto.create.topics": False,
                 "acks": "all",
                 "message.timeout.ms": 0,  # a record that was given up on would be a gap
                 "linger.ms": 2,  # one request for a group of commands; without it, a backlog goes in many small ones
@@ -187,5 +190,6 @@ class TransactionalProducer:
         return self._failed
 
     def _hear(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None and self._failed is None:
+        """Keeps why a record failed. What is thrown away because of that is reported too, and sometimes first."""
+        if error is not None and (self._failed is None or self._failed.code() in _THROWN_AWAY):
             self._failed = error

@@ -1,7 +1,9 @@
 """The relay on a real broker: every event once, in order, with no gap, whoever publishes and whatever fails."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from stateset.order.v1.order_pb2 import Order
 
 from infra.runtime.clock import ManualClock, SystemClock
 from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.kafka.errors import BrokerError
 from infra.runtime.kafka.headers import state_headers
 from infra.runtime.kafka.producer import TransactionalProducer
 from infra.runtime.lifespan import StartupError
@@ -25,6 +28,7 @@ from order.application.relay import Relay
 from order.application.relay_ports import BusRefusedError, BusUnavailableError, Cursor, LeaseLostError, Publication
 from tests.harness.kafka_broker import BrokerProcess, Kafka, local_broker
 from tests.harness.kafka_records import headers_of, read_topic
+from tests.harness.kafka_topics import make_topic, set_broker_defaults
 from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
 from tests.harness.sync_waiting import eventually, eventually_async
 
@@ -263,6 +267,42 @@ async def test_a_broker_that_is_killed_misses_nothing_when_it_is_back(broker: Br
             await log.place(50)
             await log.until_published(within_seconds=60)
         assert await log.expected() == log.published() == log.published(log.state)
+
+
+async def test_every_event_is_published_whatever_a_broker_takes_by_default(
+    broker: BrokerProcess, tmp_path: Path
+) -> None:
+    hard_to_please = {
+        "message.max.bytes": "1000",
+        "log.message.timestamp.before.max.ms": "1",
+        "log.message.timestamp.after.max.ms": "1",
+        "log.retention.bytes": "1000",
+        "log.cleanup.policy": "compact",
+    }
+    set_broker_defaults(broker.address, hard_to_please)
+    async with relayed_log(Kafka(servers=broker.address, prefix="default."), tmp_path) as log:
+        await log.place(100)
+        async with log.relay().running():
+            await log.until_published()
+        assert await log.expected() == log.published() == log.published(log.state)
+
+
+async def test_a_record_that_is_refused_is_told_by_its_reason(kafka: Kafka) -> None:
+    topic = f"{kafka.prefix}small"
+    await make_topic(kafka, topic, partitions=SHARDS, config={"max.message.bytes": "1000"})
+    for _ in range(3):  # what is thrown away because of it is told as well, now and then before it
+        with closing(TransactionalProducer(kafka.servers, topic)) as producer:
+            producer.take_over()
+            producer.begin()
+            with pytest.raises(BrokerError, match="MSG_SIZE_TOO_LARGE"):
+                fill(producer, topic)
+
+
+def fill(producer: TransactionalProducer, topic: str) -> None:
+    for number in range(300):
+        value = secrets.token_bytes(300)  # which nothing compresses
+        producer.send(topic, number % SHARDS, key=b"o-1", value=value, timestamp_ms=0, headers=[])
+    producer.commit()
 
 
 def as_cloud_event(record: Message) -> BaseCloudEvent:
