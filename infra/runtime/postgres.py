@@ -3,15 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from inspect import signature
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zlib import crc32
 
-import asyncpg
 from asyncpg import exceptions as asyncpg_errors
 from sqlalchemy import URL, Connection, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -25,6 +24,11 @@ _CONNECTIONS_MAX: Final = 8  # a process has two cores' worth of work for them; 
 _CONNECT_SECONDS: Final = 5.0
 _REACH_SECONDS: Final = 15.0  # a server that was killed replays its log first
 _REACH_PAUSE_SECONDS: Final = 0.2
+_PORT_MAX: Final = 65_535
+# Of the driver's options those that are text, as in a URL everything is.
+_OPTIONS: Final = frozenset(
+    {*("host", "port", "user", "password", "database", "passfile"), *("ssl", "krbsrvname", "target_session_attrs")}
+)
 _DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 _SESSION: Final = {
     "statement_timeout": "5s",
@@ -33,10 +37,11 @@ _SESSION: Final = {
     "idle_in_transaction_session_timeout": "2s",
     "jit": "off",  # short statements only: compiling costs more than it saves
 }
-# SQLSTATE classes: connection, transaction rolled back, resources, operator; and: lock timeout, idle for too long.
+# SQLSTATE classes: connection, transaction rolled back, resources, operator; and: lock timeout, idle for too long, and
+# read only, as a standby is, and a primary that has been taken out of service.
 _PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57"})
 _LOCKED: Final = "55P03"
-_PASSING_STATES: Final = frozenset({_LOCKED, "25P03"})
+_PASSING_STATES: Final = frozenset({_LOCKED, "25P03", "25006"})
 # The last one: a server that dies says so unasked, which puts the driver out of step with its connection.
 LOST: Final = (
     OSError,
@@ -103,7 +108,7 @@ async def _transact(
         driver: Any = (await connection.get_raw_connection()).driver_connection
         async with driver.transaction(isolation=isolation, readonly=readonly):
             return await connection.run_sync(work)
-    except LOST:
+    except (*LOST, DBAPIError):  # the next connection may lead to another server
         await connection.invalidate()
         raise
 
@@ -145,11 +150,7 @@ async def open_postgres(
     """See `open_database`. The service's tables lie in the schema `stateset_<service>`."""
     name = f"stateset_{service}"
     shown = url.render_as_string(hide_password=True)
-    unknown = sorted(url.query.keys() - signature(asyncpg.connect).parameters.keys())
-    if unknown:
-        raise StartupError(
-            f"the driver knows no {', '.join(unknown)}, as in {shown}: leave it out (ssl=require is TLS)"
-        )
+    connect_arguments(url)
     engine = create_async_engine(
         url.set(drivername="postgresql+asyncpg"),
         pool_size=_CONNECTIONS_MAX,
@@ -175,6 +176,28 @@ async def open_postgres(
             yield database
     finally:
         await engine.dispose()
+
+
+def connect_arguments(url: URL) -> dict[str, Any]:
+    """What the URL says, as the driver is told it. By itself the driver reads some URLs otherwise.
+
+    Raises:
+        StartupError: It says what the driver cannot be told.
+    """
+    told = url.render_as_string(hide_password=True)
+    unknown = sorted(url.query.keys() - _OPTIONS)
+    if unknown:
+        raise StartupError(f"the driver takes no {', '.join(unknown)}, as in {told}: leave it out (ssl=require is TLS)")
+    reader: Any = dialect  # SQLAlchemy has no types for it
+    try:
+        arguments: dict[str, Any] = reader().create_connect_args(url)[1]
+    except ArgumentError as error:
+        raise StartupError(f"not a database URL that can be used: {told} ({error})") from error
+    ports = arguments.get("port", [])
+    for port in ports if isinstance(ports, list) else [ports]:
+        if port > _PORT_MAX:
+            raise StartupError(f"not a database URL that can be used: {told} (there is no port {port})")
+    return arguments
 
 
 async def _reach(engine: AsyncEngine, name: str, migrations: Path, *, must_exist: bool) -> None:

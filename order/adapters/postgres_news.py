@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from sqlalchemy import URL
 from sqlalchemy.engine import make_url
 
 from infra.runtime.lifespan import background
@@ -31,7 +32,7 @@ async def open_news(url: str, heads: Heads) -> AsyncIterator[None]:
     if parsed.get_backend_name() != "postgresql":
         yield
         return
-    news = _News(parsed.set(drivername="postgresql").render_as_string(hide_password=False), heads)
+    news = _News(parsed, heads)
     async with background(news.run(), name="news"):
         yield
 
@@ -43,7 +44,7 @@ class _News:
     takes itself for the only one and tells nothing more, which spares it a statement a commit.
     """
 
-    def __init__(self, url: str, heads: Heads) -> None:
+    def __init__(self, url: URL, heads: Heads) -> None:
         self._url = url
         self._heads = heads
         self._known = heads.position.next_seq  # to the others, as far as we can tell
@@ -54,11 +55,12 @@ class _News:
         """Keeps at it, whatever becomes of the connection."""
         import asyncpg  # noqa: PLC0415 - what it loads, a process on a file starts without
 
-        from infra.runtime.postgres import LOST  # noqa: PLC0415 - as above
+        from infra.runtime.postgres import LOST, connect_arguments  # noqa: PLC0415 - as above
 
+        arguments = {**connect_arguments(self._url), "timeout": _CONNECT_SECONDS, "server_settings": _SESSION}
         while True:
             try:
-                connection = await asyncpg.connect(self._url, timeout=_CONNECT_SECONDS, server_settings=_SESSION)
+                connection = await asyncpg.connect(**arguments)
                 try:
                     await self._keep_telling(connection)
                 finally:

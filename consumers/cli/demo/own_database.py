@@ -6,15 +6,25 @@ from typing import Any, Final
 
 import asyncpg
 from asyncpg import exceptions
+from sqlalchemy import URL
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from infra.runtime.lifespan import StartupError
+from infra.runtime.postgres import connect_arguments
 from infra.runtime.sql import shown
 
 NAME: Final = "stateset_demo"
 _MARK: Final = "made by stateset demo, which drops it when it starts again"
 _SECONDS: Final = 10.0
-_FAILURES: Final = (OSError, TimeoutError, exceptions.PostgresError, exceptions.InterfaceError)
+_FAILURES: Final = (
+    OSError,
+    TimeoutError,
+    exceptions.PostgresError,
+    exceptions.InterfaceError,
+    ArgumentError,
+    ValueError,
+)
 
 
 @asynccontextmanager
@@ -27,20 +37,21 @@ async def own_database(url: str) -> AsyncIterator[str]:
     Raises:
         StartupError: The server cannot be used, or has a database of this name that is in use or not a demo's.
     """
-    own_url = make_url(url).set(database=NAME).render_as_string(hide_password=False)
     try:
-        await _begin_anew(url)
-        session = await asyncpg.connect(own_url, timeout=_SECONDS)
+        server = make_url(url)
+        own = server.set(database=NAME)
+        await _begin_anew(server)
+        session = await asyncpg.connect(**connect_arguments(own), timeout=_SECONDS)
     except _FAILURES as error:
         raise StartupError(f"cannot make the database {NAME} by way of {shown(url)} ({error})") from error
     try:
-        yield own_url
+        yield own.render_as_string(hide_password=False)
     finally:
         session.terminate()
 
 
-async def _begin_anew(url: str) -> None:
-    session = await asyncpg.connect(url, timeout=_SECONDS, command_timeout=_SECONDS)
+async def _begin_anew(url: URL) -> None:
+    session = await asyncpg.connect(**connect_arguments(url), timeout=_SECONDS, command_timeout=_SECONDS)
     try:
         await _refuse_foreign(session)
         await session.execute(f"DROP DATABASE IF EXISTS {NAME}")  # refused while anybody uses it

@@ -41,6 +41,15 @@ async def test_each_demo_finds_an_empty_database_beside_the_one_that_was_named(s
             await connection.execute("CREATE TABLE orders (id int)")  # refused if an earlier demo's were still there
 
 
+async def test_a_url_means_to_the_demo_what_it_means_to_the_services(server: str) -> None:
+    async with own_database(make_url(server).set(query={"ssl": "prefer"}).render_as_string(hide_password=False)) as url:
+        assert make_url(url).query == {"ssl": "prefer"}
+    for unusable in ("postgresql://ann@127.0.0.1:99999/orders", "postgresql://ann@127.0.0.1:any/orders"):
+        with pytest.raises(StartupError):
+            async with own_database(unusable):
+                pytest.fail("there is no such port")
+
+
 async def test_a_database_that_is_in_use_is_refused_and_stays(server: str) -> None:
     async with own_database(server) as url:
         async with session(url) as connection:

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 
 import asyncpg
 import pytest
+from sqlalchemy.engine import make_url
 
 from order.adapters.postgres_news import open_news
 from order.application.heads import Heads
@@ -41,6 +42,18 @@ async def test_each_hears_of_the_others_commits(url: str) -> None:
         ours.advance({0: 6})
         for each in (ours, theirs, late):
             await reach(each, 6, 7, 3)
+
+
+async def test_a_url_means_to_news_what_it_means_to_the_service(url: str) -> None:
+    server = make_url(url)
+    nobody, somebody = "127.0.0.1:1", f"{server.host}:{server.port}"
+    several = server.set(host=None, port=None, query={"host": (nobody, somebody)})
+    for each in (server.set(query={"ssl": "prefer"}), several):
+        told = each.render_as_string(hide_password=False)
+        ours, theirs = fresh_heads(), fresh_heads()
+        async with open_news(told, ours), open_news(told, theirs):
+            ours.advance({0: 5})
+            await reach(theirs, 5, 1, 1)
 
 
 async def test_a_lost_connection_is_made_again(url: str) -> None:

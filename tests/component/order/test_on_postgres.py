@@ -204,6 +204,40 @@ async def test_a_commit_whose_end_is_not_known_is_resolved_before_anybody_is_ans
     assert told.replayed == (moment == "after")
 
 
+async def test_a_server_that_takes_no_writes_for_a_while_is_told_and_used_again(
+    postgres_server: str, tmp_path: Path
+) -> None:
+    async with fresh_database(postgres_server) as url, order_service(tmp_path, database=url) as service:
+        await service.place(3, order_id="o-1")
+        read_only = f'ALTER DATABASE "{make_url(url).database}" SET default_transaction_read_only'
+        await administer(url, f"{read_only} = on")
+        request = place_request(3, order_id="o-2", request_id=KEY[1])
+        told = refused(await refusal(lambda: service.orders.PlaceOrder(request)))
+        assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        await service.orders.GetOrder(order_service_pb2.GetOrderRequest(order_id="o-1"))
+        await administer(url, f"{read_only} = off")
+
+        async def placed() -> bool:
+            with suppress(grpc.aio.AioRpcError):
+                await service.orders.PlaceOrder(request)
+                return True
+            return False
+
+        await eventually_async(placed, within_seconds=30)
+
+
+async def administer(url: str, statement: str) -> None:
+    """As who takes a primary out of service: what is told holds for new sessions, and the others are ended."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("SET default_transaction_read_only = off")
+    await connection.execute(statement)
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await connection.close()
+
+
 async def test_a_database_that_was_killed_is_told_and_used_again_once_it_is_back(tmp_path: Path) -> None:
     with mortal_server(own_folder()) as server:
         await server.start()

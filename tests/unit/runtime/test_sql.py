@@ -23,7 +23,14 @@ def test_a_url_is_shown_without_its_password(url: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["mysql://u:s3cret@host/db", "postgresql://u:s3cret@host:port/db", "postgresql://u:s3cret@host/db?sslmode=require"],
+    [
+        "mysql://u:s3cret@host/db",
+        "postgresql://u:s3cret@host:port/db",
+        "postgresql://u:s3cret@host:99999/db",
+        "postgresql://u:s3cret@host/db?port=any",
+        "postgresql://u:s3cret@host/db?sslmode=require",
+        "postgresql://u:s3cret@host/db?statement_cache_size=0",
+    ],
 )
 async def test_a_url_that_cannot_be_used_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(StartupError, match=r":\*\*\*@host") as refused:
