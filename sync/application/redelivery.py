@@ -42,7 +42,7 @@ class Redeliveries:
         if deliveries.parking or deliveries.parkings != before:
             return True  # the view is of a moment that is over
         now = asyncio.get_running_loop().time()
-        deliveries.remark(view.marks)
+        deliveries.remark(view.marks, now)
         deliveries.replay(view.replaying, now)
         stream.news()
         return bool(view.replaying)

@@ -259,9 +259,17 @@ class Deliveries:
             if not line.retrying:
                 self._lines.schedule(line, now)
 
-    def remark(self, marks: Iterable[Mark]) -> None:
-        """Replaces what is known of the parking place; nothing may be on its way there."""
+    def remark(self, marks: Iterable[Mark], now: float) -> None:
+        """Replaces what is known of the parking place; nothing may be on its way there.
+
+        What came out of it and is there no more was discarded: it is finished, whether or not it has been sent.
+        """
         self._marks = Marks(marks)
+        discarded = [each for at, each in self._lines.events.items() if each.parked and not self._marks.holds(*at)]
+        for each in discarded:
+            self._lines.of(each).turn(each, State.FINISHING)
+            self._release(each, now)
+            self._lines.forget(each)
 
     # What follows an event that passes.
 

@@ -397,6 +397,25 @@ async def test_a_replay_waits_for_the_next_stream_and_is_repeated_until_it_is_do
     assert len((await subscriber.parked()).parked) == 2
 
 
+async def test_what_is_discarded_while_it_is_sent_again_comes_no_more(log: LogMaker, subscriber: Subscriber) -> None:
+    log.group("o-1")
+    stream = await subscriber.open()
+    await stream.until_events(1)
+    [event] = stream.events
+    assert await settle(stream, item(event, PARK)) == [COMMITTED]
+    assert await subscriber.replay(all=True) == 1
+    await until_redelivered(stream, 1)
+    assert await subscriber.discard(all=True) == 1
+
+    async def is_forgotten() -> bool:
+        if await settle(stream, item(event, RETRY)) == [ALREADY]:
+            return True
+        await until_redelivered(stream, len(stream.redelivered) + 1)  # the stream had not heard of it yet
+        return False
+
+    await eventually_async(is_forgotten)
+
+
 async def test_what_is_discarded_is_gone_and_its_order_flows_again(log: LogMaker, subscriber: Subscriber) -> None:
     log.group("o-1", size=2)
     stream = await subscriber.open()

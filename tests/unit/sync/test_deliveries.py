@@ -204,7 +204,7 @@ class Subscriber:
         deliveries = self.session.deliveries
         assert deliveries is not None
         assert not deliveries.parking
-        deliveries.remark(store.marks())
+        deliveries.remark(store.marks(), self.now)
         deliveries.replay([each for _, each in sorted(store.parked.items())], self.now)
 
 
@@ -327,7 +327,7 @@ def test_what_is_on_its_way_back_waits_while_an_earlier_event_of_its_order_is_pa
     store.parked[later] = replace(store.parked[later], replaying=True)
     deliveries = subscriber.session.deliveries
     assert deliveries is not None
-    deliveries.remark(store.marks())
+    deliveries.remark(store.marks(), 0)
     deliveries.replay([store.parked[later]], 0)
     subscriber.read()
     assert not subscriber.queues["o-1"]
