@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc.aio
 import pytest
 from prometheus_client import REGISTRY
+from stateset.order.v1 import order_service_pb2
 
 from infra.kernel.filter import EVERYTHING
 from infra.runtime.clock import ManualClock
@@ -97,6 +99,14 @@ async def test_who_gives_up_while_waiting_changes_nothing(log: HeldLog, orders: 
     await asyncio.gather(*accepted, *probes, return_exceptions=True)
     found = await log.find_orders(["o-0", "o-late", "o-gone"])
     assert list(found) == ["o-0"]
+
+
+async def test_calls_beyond_those_of_a_connection_wait_for_their_turn(orders: Any) -> None:  # noqa: ANN401 - a generated stub
+    answers: Counter[str] = Counter()
+    for _ in range(10):
+        unknown = [orders.GetOrder(order_service_pb2.GetOrderRequest(order_id="o-0"), timeout=60) for _ in range(300)]
+        answers.update([refused(await told(call)).reason for call in unknown])
+    assert answers == {"ORDER_NOT_FOUND": 3000}
 
 
 def ended() -> float:
