@@ -16,9 +16,10 @@ def _pay(order: Order, command: RecordPayment, _given: Given) -> list[Change]:
     _check_currency(order, command.amount, "payment.amount")
     units = command.amount.minor_units
     left = order.authorized - order.captured
-    if command.payment is PaymentKind.CAPTURE and units > left:
-        raise OvercaptureError(order, units, left)
-    if order.authorized + units > PAID_MAX:
+    if command.payment is PaymentKind.CAPTURE:
+        if units > left:
+            raise OvercaptureError(order, units, left)
+    elif order.authorized + units > PAID_MAX:
         raise MoneyError("payment.amount", f"would take the order above {PAID_MAX} minor units")
     return [OrderPaymentUpdated(command=command)]
 

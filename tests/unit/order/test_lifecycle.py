@@ -49,6 +49,7 @@ from order.domain.errors import (
 from order.domain.legality import HOLDS_MAX, allowed_actions
 from order.domain.lifecycle import decide
 from order.domain.order import CloseReason, OrderState
+from order.domain.paying import PAID_MAX
 from order.domain.policy import Acceptance, OrderLimits, Policy
 from tests.harness.order_commands import (
     ACCEPT,
@@ -217,6 +218,14 @@ def test_no_fills_take_the_order_above_the_limit_of_its_total() -> None:
         story.carry_out(fill(0, 1, nanos=LARGE + DOLLAR, record_id="f-2"))
     order = story.carry_out(fill(0, 1, nanos=LARGE, record_id="f-2"))
     assert sum(line.filled_amount for line in order.lines) == AMOUNT_MAX
+
+
+def test_all_that_may_be_authorized_may_be_captured() -> None:
+    story = Story()
+    story.carry_out(place(3), pay(PaymentKind.AUTHORIZE, PAID_MAX))
+    with pytest.raises(MoneyError):
+        story.carry_out(pay(PaymentKind.AUTHORIZE, 1, record_id="p-2"))
+    assert story.carry_out(pay(PaymentKind.CAPTURE, PAID_MAX, record_id="p-2")).captured == PAID_MAX
 
 
 def test_a_rejected_order_is_closed_to_the_last_unit() -> None:
