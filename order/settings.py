@@ -28,7 +28,8 @@ class OrderSettings(Settings):
     shards: int = Field(default=12, ge=1, le=256)
     """Shards of a new log, for ever. More let more consumers work side by side, and lengthen every position."""
     acceptance: Literal["manual", "automatic", "risk"] = "manual"
-    """Whether an order waits for AcceptOrder, is accepted as it is placed, or is judged then by the limits below."""
+    """Whether an order waits for AcceptOrder, is accepted as it is placed, or is judged then by the limits below, which
+    also refuse amendments that would take it above them."""
     order_total_max: dict[str, int] = Field(default_factory=dict)
     """With acceptance=risk: by currency, the largest total in minor units, such as USD=500000. Others have none."""
     line_quantity_max: int = Field(default=0, ge=0)

@@ -86,6 +86,7 @@ ERRORS: Final[ErrorTable] = {
     errors.ReturnStateConflictError: _conflict("RETURN_STATE_CONFLICT", "RETURN_STATE", "return_id", "return_state"),
     errors.OvercaptureError: _conflict("OVERCAPTURE", "MONEY", "asked", "left"),
     errors.OverrefundError: _conflict("OVERREFUND", "MONEY", "asked", "left"),
+    errors.PreTradeCheckError: _conflict("PRE_TRADE_CHECK", "PRE_TRADE_CHECK", "checks"),
     errors.TooLateToAmendError: _quantity_conflict("TOO_LATE_TO_AMEND"),
     errors.TooLateToBustError: _quantity_conflict("TOO_LATE_TO_BUST"),
     errors.OverreturnError: _quantity_conflict("OVERRETURN"),

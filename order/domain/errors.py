@@ -127,6 +127,15 @@ class OverrefundError(PaymentConflictError):
     """More was refunded than is captured and not refunded."""
 
 
+class PreTradeCheckError(OrderError):
+    """The order, amended like that, fails checks that orders are judged by as they are placed."""
+
+    def __init__(self, order: Order, checks: Sequence[str]) -> None:
+        self.order = order
+        self.checks = ",".join(checks)
+        super().__init__(f"the order would fail {self.checks}")
+
+
 class NotDueError(OrderError):
     """The order does not expire yet."""
 

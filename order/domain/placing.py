@@ -1,12 +1,20 @@
 """An order's beginning, and what it is amended to while some of it is open."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from infra.kernel.money import AMOUNT_MAX, amount
 from order.domain.changes import Change, LineTerms, OrderAccepted, OrderAmended, OrderPlaced, OrderRejected, OrderTerms
-from order.domain.commands import AcceptOrder, AmendOrder, LineAmendment, LineQuantity, PlaceOrder, RejectOrder
-from order.domain.errors import MoneyError, TooLateToAmendError, TotalMismatchError
+from order.domain.commands import (
+    AcceptOrder,
+    AmendOrder,
+    LineAmendment,
+    LineQuantity,
+    NewLine,
+    PlaceOrder,
+    RejectOrder,
+)
+from order.domain.errors import MoneyError, PreTradeCheckError, TooLateToAmendError, TotalMismatchError
 from order.domain.lines import Effect, Given, check_quantities
 from order.domain.order import CloseReason, Line, Order
 from order.domain.policy import Acceptance, Policy
@@ -67,7 +75,7 @@ def _reject(_order: Order, command: RejectOrder, _given: Given) -> list[Change]:
     return [OrderRejected(reason_code=command.reason_code)]
 
 
-def _amend(order: Order, command: AmendOrder, _given: Given) -> list[Change]:
+def _amend(order: Order, command: AmendOrder, given: Given) -> list[Change]:
     lines = check_quantities(order, _taken_off(order, command), lambda line: line.leaves, TooLateToAmendError)
     before = [lines[each.line_id] for each in command.lines]
     after = [
@@ -77,6 +85,8 @@ def _amend(order: Order, command: AmendOrder, _given: Given) -> list[Change]:
     costs = {line.line_id: line.amount for line in order.lines}
     costs |= {each.line_id: amount(each.quantity, each.price_nanos, order.currency_code) for each in after}
     _check_total(sum(costs.values()))
+    if given.policy.acceptance is Acceptance.RISK and any(map(_is_raised, before, after)):
+        _check_limits(order, after, given.policy)
     expires = command.expire_time_us if "expire_time" in command.paths else order.expire_time_us
     return [
         OrderAmended(
@@ -85,6 +95,32 @@ def _amend(order: Order, command: AmendOrder, _given: Given) -> list[Change]:
             after=OrderTerms(lines=tuple(after), expire_time_us=expires),
         )
     ]
+
+
+def _is_raised(line: Line, terms: LineTerms) -> bool:
+    return terms.quantity > line.quantity or terms.price_nanos > line.price_nanos
+
+
+def _check_limits(order: Order, after: Sequence[LineTerms], policy: Policy) -> None:
+    """What orders are judged by as they are placed, nobody gets around by amending them."""
+    terms = {line.line_id: _terms(line) for line in order.lines} | {each.line_id: each for each in after}
+    lines = ((line, terms[line.line_id]) for line in order.lines)
+    failed = policy.pre_trade.failed(
+        PlaceOrder(
+            order_id=order.order_id,
+            customer_id=order.customer_id,
+            store_id=order.store_id,
+            currency_code=order.currency_code,
+            lines=tuple(
+                NewLine(line.line_id, line.product_id, each.quantity, each.price_nanos) for line, each in lines
+            ),
+            expected_total=None,
+            expire_time_us=order.expire_time_us,
+            market_id=order.market_id,
+        )
+    )
+    if failed:
+        raise PreTradeCheckError(order, failed)
 
 
 def _taken_off(order: Order, command: AmendOrder) -> list[LineQuantity]:

@@ -16,10 +16,11 @@ KINDS = ("order", "fill", "hold", "shipment", "delivery", "return", "payment", "
 NOT_BY_A_CALL_ALONE = set(
     """
     BUS_REFUSED BUS_UNAVAILABLE DEADLINE_EXCEEDED DEADLINE_TOO_SHORT INTERNAL LOG_HOLE ORDER_NOT_DUE OVERLOADED
-    POSITION_EXPIRED POSITION_FILTER_MISMATCH POSITION_NOT_REACHED STOPPING STORE_UNAVAILABLE TOO_MANY_SUBSCRIPTIONS
+    POSITION_EXPIRED POSITION_FILTER_MISMATCH POSITION_NOT_REACHED PRE_TRADE_CHECK STOPPING STORE_UNAVAILABLE
+    TOO_MANY_SUBSCRIPTIONS
     """.split()
 )
-"""What no call to a healthy service meets: it takes load, time, a database that is away, a position that is old."""
+"""What no call to a healthy service meets: it takes load, time, limits, an old position, a database that is away."""
 
 
 def reasons() -> set[str]:

@@ -98,6 +98,10 @@ class OrderClosedError(StateConflictError):
     """The fill comes after the order was closed."""
 
 
+class PreTradeCheckError(StateConflictError):
+    """Amended like that, the order would fail checks that orders are judged by as they are placed."""
+
+
 class TooLateToAmendError(StateConflictError):
     """Fewer units are open than were to be taken off."""
 
@@ -237,6 +241,7 @@ BY_REASON: Final[Mapping[str, type[StateSetError]]] = {
     "OVERDELIVERY": OverdeliveryError,
     "ORDER_HELD": OrderHeldError,
     "ORDER_CLOSED": OrderClosedError,
+    "PRE_TRADE_CHECK": PreTradeCheckError,
     "TOO_LATE_TO_AMEND": TooLateToAmendError,
     "TOO_LATE_TO_BUST": TooLateToBustError,
     "OVERRETURN": OverreturnError,

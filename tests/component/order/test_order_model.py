@@ -19,6 +19,7 @@ from stateset_client import (
     OrderClosedError,
     OrderHeldError,
     OrderNotFoundError,
+    PreTradeCheckError,
     RecordNotFoundError,
     ReturnStateConflictError,
     StateConflictError,
@@ -239,6 +240,10 @@ async def test_limits_refuse_what_is_too_large_and_late_fills_are_taken(tmp_path
         assert refused.order.state == order.ORDER_STATE_REJECTED
         accepted = await client.place_order(place_request(3, order_id="o-1"))
         assert accepted.order.state == order.ORDER_STATE_ACCEPTED
+        with pytest.raises(PreTradeCheckError):
+            await client.amend_order(
+                orders.AmendOrderRequest(order_id="o-1", lines=[orders.LineAmendment(line_id="1", quantity=4)])
+            )
         await client.cancel_order(orders.CancelOrderRequest(order_id="o-1"))
         filled = await client.record_fill(fill(3))
         assert filled.order.state == order.ORDER_STATE_FILLED

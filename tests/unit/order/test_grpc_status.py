@@ -26,6 +26,7 @@ CONTRACT: list[tuple[Exception, StatusCode, str]] = [
     (errors.OrderHeldError(ORDER, "RecordFill", []), CONFLICT, "ORDER_HELD"),
     (errors.OrderClosedError(ORDER, "RecordFill", []), CONFLICT, "ORDER_CLOSED"),
     (errors.TooLateToCancelError(*QUANTITY), CONFLICT, "TOO_LATE_TO_CANCEL"),
+    (errors.PreTradeCheckError(ORDER, ["ORDER_TOTAL"]), CONFLICT, "PRE_TRADE_CHECK"),
     (errors.TooLateToAmendError(*QUANTITY), CONFLICT, "TOO_LATE_TO_AMEND"),
     (errors.TooLateToBustError(*QUANTITY), CONFLICT, "TOO_LATE_TO_BUST"),
     (errors.OverfillError(*QUANTITY), CONFLICT, "OVERFILL"),

@@ -37,6 +37,7 @@ from order.domain.errors import (
     OverrefundError,
     OverreturnError,
     OvershipError,
+    PreTradeCheckError,
     RecordConflictError,
     RecordNotFoundError,
     ReturnStateConflictError,
@@ -397,6 +398,19 @@ def test_who_accepts_an_order_is_the_policys() -> None:
     assert rejected == OrderRejected(
         reason_code="PRE_TRADE_CHECK", checks=("ORDER_TOTAL", "LINE_QUANTITY", "RESTRICTED_PRODUCT")
     )
+
+
+def test_no_amendment_gets_around_the_limits_by_which_orders_are_judged() -> None:
+    limits = OrderLimits(total_max={"USD": 300}, quantity_max=3)
+    risk = Policy(acceptance=Acceptance.RISK, pre_trade=limits)
+    order = carry_out(place(1, 1), ACCEPT)
+    with pytest.raises(PreTradeCheckError) as refused:
+        decide(order, amend(4), {}, risk)
+    assert refused.value.checks == "ORDER_TOTAL,LINE_QUANTITY"
+    assert decide(order, amend(2), {}, risk)
+    assert decide(order, amend(4), {}, Policy(pre_trade=limits))
+    tighter = Policy(acceptance=Acceptance.RISK, pre_trade=OrderLimits(quantity_max=1))
+    assert decide(carry_out(place(3), ACCEPT), amend(2), {}, tighter), "taking units off helps, if not enough"
 
 
 def test_personal_data_can_be_erased_in_every_state_and_again_once_it_was_given_anew() -> None:
