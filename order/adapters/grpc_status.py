@@ -52,7 +52,7 @@ def _invalid(error: Exception, field: str) -> Refusal:
     return Refusal(
         code=StatusCode.INVALID_ARGUMENT,
         reason="INVALID_REQUEST",
-        message=str(error),
+        message=f"{field}: {error}",
         violations=[Violation(field, str(error))],
     )
 

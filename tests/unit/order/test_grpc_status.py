@@ -7,7 +7,7 @@ from grpc import StatusCode
 from stateset_client.errors import BY_REASON
 
 from infra.runtime.database import DatabaseUnavailableError
-from infra.runtime.grpc.status import COMMON_ERRORS, refusal_of
+from infra.runtime.grpc.status import COMMON_ERRORS, Violation, refusal_of
 from order.adapters.grpc_status import ERRORS
 from order.adapters.wire import WireCodec
 from order.application.relay_ports import BusRefusedError, BusUnavailableError
@@ -72,6 +72,13 @@ def test_a_refusal_has_the_code_and_the_reason_of_the_contract(error: Exception,
     assert (refusal.code, refusal.reason) == (code, reason)
     assert (refusal.retry_after_seconds is not None) == (code in WAITS)
     assert bool(refusal.precondition) == (code is StatusCode.FAILED_PRECONDITION)
+
+
+def test_what_does_not_fit_the_order_is_told_with_its_field() -> None:
+    refusal = refusal_of(errors.MoneyError("payment.amount", "must be in the order's currency"), ERRORS)
+    assert refusal is not None
+    assert refusal.message == "payment.amount: must be in the order's currency"
+    assert refusal.violations == [Violation("payment.amount", "must be in the order's currency")]
 
 
 def test_a_database_that_cannot_be_used_is_told_to_commands_and_reads_alike_and_no_more_of_it() -> None:
