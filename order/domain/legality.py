@@ -84,17 +84,27 @@ def allowed_actions(order: Order) -> tuple[str, ...]:
     return _allowed(standing_of(order))
 
 
-def refusal(order: Order, command: Any) -> ActionNotAllowedError | None:  # noqa: ANN401 - any command but PlaceOrder
-    """Why the command makes no sense as the order stands; None if it does."""
+def refusal(
+    order: Order,
+    command: Any,  # noqa: ANN401 - any command but PlaceOrder
+    *,
+    late_fills: bool,
+) -> ActionNotAllowedError | None:
+    """Why the command makes no sense as the order stands; None if it does.
+
+    Where late fills are taken, one of a closed order is judged like any other.
+    """
     standing = standing_of(order)
+    is_fill = isinstance(command, RecordFill)
+    judged = standing._replace(closed=False) if is_fill and late_fills else standing
     legal = _LEGAL[type(command)]
-    if legal(standing):
+    if legal(judged):
         return None
     action = type(command).__name__
     kind: type[ActionNotAllowedError] = OrderStateConflictError
-    if legal(standing._replace(held=False, fills_held=False)):
+    if legal(judged._replace(held=False, fills_held=False)):
         kind = OrderHeldError
-    elif isinstance(command, RecordFill) and standing.accepted and not standing.fills_held:
+    elif is_fill and standing.accepted:
         kind = OrderClosedError
     return kind(order, action, _allowed(standing))
 

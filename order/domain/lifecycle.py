@@ -18,7 +18,7 @@ from order.domain.commands import (
     RequestReturn,
     ReturnCommand,
 )
-from order.domain.errors import OrderClosedError, RecordConflictError
+from order.domain.errors import RecordConflictError
 from order.domain.legality import refusal
 from order.domain.lines import Effect, Given
 from order.domain.order import Order
@@ -83,14 +83,10 @@ def decide(
     if isinstance(command, PlaceOrder):
         return placing.place(command, policy)
     assert order is not None  # noqa: S101 - the caller has refused a command on an order that is not there
-    refused = refusal(order, command)
-    if refused is not None and not (isinstance(refused, OrderClosedError) and _takes_late_fills(policy)):
+    refused = refusal(order, command, late_fills=policy.late_fills is LateFills.ACCEPT_FROM_CANCELED)
+    if refused is not None:
         raise refused
     return _DECIDE[type(command)](order, command, Given(records, policy))
-
-
-def _takes_late_fills(policy: Policy) -> bool:
-    return policy.late_fills is LateFills.ACCEPT_FROM_CANCELED
 
 
 def evolve(order: Order | None, change: Change, *, occur_time_us: int, record_time_us: int) -> Order:

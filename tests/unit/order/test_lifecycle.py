@@ -364,6 +364,14 @@ def test_a_cancel_that_a_complete_fill_overtakes_is_still_answered() -> None:
     assert not story.carry_out(REJECT_CANCEL).cancel_requested
 
 
+def test_a_late_fill_that_a_hold_blocks_is_refused_for_what_is_in_its_way() -> None:
+    order = carry_out(place(3), ACCEPT, hold(blocks_fills=True), CANCEL)
+    with pytest.raises(OrderClosedError):
+        decide(order, fill(1), {})
+    with pytest.raises(OrderHeldError):
+        decide(order, fill(1), {}, LATE_FILLS)
+
+
 def test_a_late_fill_takes_canceled_units_where_the_policy_says_so() -> None:
     story = Story(LATE_FILLS)
     story.carry_out(place(3), ACCEPT, fill(1), CANCEL)
