@@ -1,12 +1,13 @@
 """What a path, a query and a body become; everything that they cannot become is refused, by the field."""
 
+import json
 from typing import Any
 
 import pytest
 from google.protobuf.json_format import MessageToDict
 
 from infra.runtime.grpc.status import InvalidRequestError
-from sync.gateway.binding import json_of, message_of, parsed
+from sync.gateway.binding import VALUES_MAX, json_of, message_of, parsed
 from sync.gateway.rules import Routes, Rule, rules_of
 from tests.harness.gateway_contract import SHELVES
 
@@ -58,12 +59,15 @@ def test_a_query_is_bound_to_the_fields_that_it_names(query: list[tuple[str, str
         ([("inners.deep_text", "1")], ["inners.deep_text"]),
         ([("is_new", "yes")], ["is_new"]),
         ([("is_new", "true"), ("isNew", "true")], ["isNew"]),
-        ([("moods", "MOOD_BAD")], ["moods"]),
-        ([("inner.numbers", "1.5")], ["inner.numbers"]),
-        ([("inner.numbers", "9223372036854775808")], ["inner.numbers"]),
+        ([("moods", "MOOD_GOOD"), ("moods", "MOOD_BAD")], ["moods[1]"]),
+        ([("inner.numbers", "1.5")], ["inner.numbers[0]"]),
+        ([("inner.numbers", "9223372036854775808")], ["inner.numbers[0]"]),
         ([("right", "")], ["right"]),
         ([("left", "a"), ("right", "1")], [""]),
         ([("at", "yesterday")], ["at"]),
+        ([("at", "2026-01-02T03:04:05+25:00")], ["at"]),
+        ([("at", "2026-1-2T3:4:5Z")], ["at"]),
+        ([("raw", "/ /=")], ["raw"]),
         ([("within", "1e400s")], ["within"]),
         ([("name", "x")], ["name"]),
         ([("", "x")], [""]),
@@ -90,18 +94,26 @@ def test_a_body_may_be_everything_that_the_path_leaves() -> None:
 @pytest.mark.parametrize(
     ("body", "fields"),
     [
-        (b'{"nobody": 1, "inner": {"deepText": "a", "x": 1}, "inners": [{"y": 1}]}', ["nobody", "inner.x", "inners.y"]),
+        (
+            b'{"nobody": 1, "inner": {"deepText": "a", "x": 1}, "inners": [{}, {"y": 1}]}',
+            ["nobody", "inner.x", "inners[1].y"],
+        ),
         (b'{"is_new": true, "isNew": true}', ["isNew"]),
         (b'{"right": "1_0"}', ["right"]),
         ('{"right": "\u0661"}'.encode(), ["right"]),
-        (b'{"inner": {"numbers": ["1", "1 "]}}', ["inner.numbers"]),
+        (b'{"inner": {"numbers": ["1", "1 "]}}', ["inner.numbers[1]"]),
         (b'{"inner": {"deepText": "\\ud800"}}', ["inner.deepText"]),
-        (b'{"inner": {"numbers": [1e300]}}', ["inner.numbers"]),
+        (b'{"inner": {"numbers": [1e300]}}', ["inner.numbers[0]"]),
         (b'{"inner": {"numbers": 1}}', ["inner.numbers"]),
         (b'{"inner": 1}', ["inner"]),
         (b'{"inners": [null]}', ["inners"]),
         (b'{"right": 2147483648}', ["right"]),
         (b'{"isNew": "true"}', ["isNew"]),
+        (b'{"moods": [1, 1.5, true, 4294967297, "4294967297", {}]}', [f"moods[{at}]" for at in range(1, 6)]),
+        (
+            b'{"inners": [{}, {"numbers": [1, 1.5]}, {"numbers": ["x"]}]}',
+            ["inners[1].numbers[1]", "inners[2].numbers[0]"],
+        ),
         (b"[]", [""]),
         (b"null", [""]),
         (b"1", [""]),
@@ -133,6 +145,17 @@ def test_a_body_that_says_what_no_field_can_hold_is_refused(body: bytes, fields:
 def test_what_is_no_json_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequestError):
         json_of(body)
+
+
+@pytest.mark.parametrize("value", [b"{}", b"1", b"[]", b'"\\\\"', b'{"\\"":[]}'], ids=bytes.decode)
+def test_a_body_of_more_values_than_any_request_has_is_not_looked_at(value: bytes) -> None:
+    with pytest.raises(InvalidRequestError, match="10000 values"):
+        json_of(b"[" + b",".join([value] * (VALUES_MAX + 1)) + b"]")
+
+
+def test_what_stands_in_texts_is_no_value() -> None:
+    text = '\\",[{' * VALUES_MAX
+    assert json_of(json.dumps({"a": text}).encode()) == {"a": text}
 
 
 def test_a_body_that_is_nested_without_end_is_refused() -> None:
