@@ -20,6 +20,7 @@ from sync.gateway.json_encoder import json_of_message
 
 BATCH_EVENTS: Final = 250  # in a frame, unless asked otherwise: JSON of more would keep the loop for too long
 _KEPT_BYTES_MAX: Final = 32 * 1024 * 1024
+_LINE_ENDS: Final = "\x85\u2028\u2029"  # of Unicode; JSON escapes the others itself
 _Key = tuple[Frame, bytes] | tuple[bytes, Position]
 
 Form = Callable[[order_frame_pb2.ServerFrame, str, str], str]
@@ -63,7 +64,7 @@ class Texts:
 
     def _encoded(self, message: bytes, behind: Position) -> bytes:
         frame = sync_service_pb2.SubscribeResponse.FromString(message).frame
-        return self._framed(self._form(frame, token_of(behind), json_of_message(frame)).encode())
+        return self._framed(self._form(frame, token_of(behind), _in_one_line(json_of_message(frame))).encode())
 
     def _keep(self, key: _Key, text: bytes, size: int) -> None:
         self._kept[key] = text, size
@@ -71,6 +72,14 @@ class Texts:
         while self._kept_bytes > _KEPT_BYTES_MAX:
             _, (_, oldest) = self._kept.popitem(last=False)
             self._kept_bytes -= oldest
+
+
+def _in_one_line(text: str) -> str:
+    """The JSON, escaped where readers by line see more ends than JSON has: httpx, as everything that splits a `str`."""
+    if not text.isascii():
+        for end in _LINE_ENDS:
+            text = text.replace(end, f"\\u{ord(end):04x}")
+    return text
 
 
 def as_event(frame: order_frame_pb2.ServerFrame, token: str, text: str) -> str:

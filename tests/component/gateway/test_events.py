@@ -63,7 +63,8 @@ async def test_a_stream_says_where_it_is_and_that_it_is_alive() -> None:
 
 async def test_lines_of_json_say_the_same_as_events() -> None:
     log = LogMaker()
-    log.groups(5)
+    log.groups(4)
+    log.group(products=["what ends\u2028a line\u2029for\x85some"])
     seen = Seen()
     async with streaming(log) as (_, http), http.stream("GET", "/v1/events", headers=LINES) as answer:
         assert answer.headers["content-type"].startswith("application/x-ndjson")
