@@ -33,9 +33,21 @@ class Connection(Protocol):
         """Cuts it: what waits to be written is dropped."""
 
 
+class Answered(Connection, Protocol):
+    """A connection to which the body of an answer is written, in chunks."""
+
+    def leave_chunks(self) -> None:
+        """Takes what is written out of its chunks, as HTTP/1.0 knows none: there, the body ends with the connection."""
+
+
 def in_chunk(body: bytes) -> bytes:
     """Part of the body of an answer, framed."""
     return b"%x\r\n%b\r\n" % (len(body), body)
+
+
+def out_of_chunk(framed: bytes) -> bytes:
+    """What was framed."""
+    return framed[framed.index(b"\r\n") + 2 : -2]
 
 
 def in_message(text: bytes) -> bytes:

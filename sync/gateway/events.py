@@ -19,7 +19,7 @@ from sync.application.stream import Stream
 from sync.application.subscribe import Streams
 from sync.domain.frames import ClientFrame, Close, Open
 from sync.gateway.binding import bound
-from sync.gateway.connection import Connection, in_chunk, turn
+from sync.gateway.connection import Answered, Connection, in_chunk, turn
 from sync.gateway.errors import RequestRefusedError, json_of_status, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line, tokened
 from sync.gateway.json_text import json_bytes
@@ -167,16 +167,20 @@ class _Answer(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as its parent has it
         """Serves the response; ends with the stream."""
+        connection: Answered = scope["state"]["connection"]
+        if scope["http_version"] != "1.1":
+            connection.leave_chunks()
         async with self._stack:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
-                await self._write(scope, send)
+                await self._write(connection)
             except TimeoutError:
                 return  # its connection is cut
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _write(self, scope: Scope, send: Send) -> None:
-        connection: Connection = scope["state"]["connection"]
-        await _send(send, self._kind.prelude)
+    async def _write(self, connection: Connection) -> None:
+        if self._kind.prelude:  # a chunk of nothing would be the last one
+            connection.write(in_chunk(self._kind.prelude))
         try:
             async with aclosing(self._stream.frames()) as frames:
                 async for frame in frames:
@@ -186,12 +190,7 @@ class _Answer(Response):
             raise
         except Exception as error:  # noqa: BLE001 - the status line has gone: the stream itself tells of it
             await turn(connection)
-            await _send(send, self._kind.error(json_bytes(json_of_status(status_of(error)))))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _send(send: Send, body: bytes) -> None:
-    await send({"type": "http.response.body", "body": body, "more_body": True})
+            connection.write(in_chunk(self._kind.error(json_bytes(json_of_status(status_of(error))))))
 
 
 async def _until_gone(receive: Receive) -> AsyncIterator[ClientFrame]:

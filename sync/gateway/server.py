@@ -19,6 +19,7 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from infra.runtime.lifespan import StartupError, background
+from sync.gateway.connection import out_of_chunk
 from sync.gateway.errors import RequestRefusedError, TooManyConnectionsError, refused
 
 HEAD_BYTES_MAX: Final = 16_384  # request line and headers; a token takes up to 4 KiB of it
@@ -182,6 +183,7 @@ class _Protocol(HttpToolsProtocol):
 
     config: _Config
     _surplus = False
+    _in_chunks = True  # what a stream writes
     _in_head = False
     _is_whole = True  # the request that came last
     _head_bytes = 0
@@ -254,9 +256,12 @@ class _Protocol(HttpToolsProtocol):
     async def drained(self) -> None:
         await self.flow.drain()
 
+    def leave_chunks(self) -> None:
+        self._in_chunks = self.cycle.chunked_encoding = False
+
     def write(self, framed: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.write(framed)
+            self.transport.write(framed if self._in_chunks else out_of_chunk(framed))
 
     def abort(self) -> None:
         self.transport.abort()

@@ -98,6 +98,26 @@ async def test_a_stream_has_the_form_that_is_liked_best(accept: list[str], media
     assert answer.headers["content-type"].partition(";")[0] == media_type
 
 
+@pytest.mark.parametrize(
+    ("accept", "begins"), [(b"text/event-stream", b"retry: 1000\n\nid: "), (b"application/x-ndjson", b'{"token":"')]
+)
+async def test_http_1_0_is_sent_no_chunks_and_ends_with_its_connection(accept: bytes, begins: bytes) -> None:
+    log = LogMaker()
+    log.groups(5)
+    async with asyncio.timeout(20):
+        async with open_server(log.source) as client:
+            reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(client.http).port)
+            writer.write(b"GET /v1/events HTTP/1.0\r\nAccept: %b\r\n\r\n" % accept)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"transfer-encoding" not in head
+            assert await reader.readexactly(len(begins)) == begins
+            await reader.readuntil(b'"progress"')
+        rest = await reader.read()
+        writer.close()
+    assert b"\r\n" not in rest
+    assert rest.rpartition(b'{"closed":')[2].strip().endswith(b"}}")
+
+
 async def test_a_stream_is_of_what_it_asks_for() -> None:
     log = LogMaker()
     for number in range(9):
