@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any, Final
 
+from google.protobuf.descriptor import Descriptor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,9 +24,9 @@ b { display: inline-block; min-width: 3.5rem; }
 _HEADERS: Final = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
 
 
-def documents(rules: Iterable[Rule], pages: Mapping[str, Json]) -> dict[str, Page]:
+def documents(rules: Iterable[Rule], pages: Mapping[str, Json], messages: Iterable[Descriptor]) -> dict[str, Page]:
     """By path, the pages that describe what is served."""
-    described = document(rules, title="StateSet", pages=pages)
+    described = document(rules, title="StateSet", pages=pages, messages=messages)
     encoded, page = json_bytes(described), _html(described).encode()
 
     async def openapi(_: Request) -> Response:

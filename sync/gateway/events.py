@@ -9,6 +9,7 @@ from mimeparse import MimeTypeParseException, best_match, parse_media_range
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+from stateset.order.v1 import order_frame_pb2
 from stateset.stream.v1 import stream_pb2
 
 from infra.runtime.grpc.call import LOCAL
@@ -81,9 +82,9 @@ class Events:
 
     def _asked(self, query: list[tuple[str, str]], last_event_id: str) -> Open:
         starts = [value for name, value in query if name == "start"]
-        if len(starts) > 1 or any(name.startswith("credit") for name, _ in query):
-            raise InvalidRequestError([Violation("query", "takes one start, and no credit")])
         message: Any = bound(stream_pb2.Open.DESCRIPTOR, [pair for pair in query if pair[0] != "start"])
+        if len(starts) + message.HasField("start") > 1 or message.HasField("credit"):
+            raise InvalidRequestError([Violation("query", "takes one start, and no credit")])
         message.batch_events_max = message.batch_events_max or BATCH_EVENTS
         start = last_event_id or "".join(starts)
         if start in _POINTS:
@@ -116,7 +117,17 @@ _DESCRIBED: Final = {
         "description": f"Most events in one frame, but for a group that is larger; {BATCH_EVENTS} when 0."
     }
 }
-_LINE: Final = {"type": "object", "properties": {"token": {"type": "string"}, "frame": {"type": "object"}}}
+_ERROR: Final = {"$ref": "#/components/schemas/google.rpc.Status"}
+_FRAME: Final = order_frame_pb2.ServerFrame.DESCRIPTOR
+_LINE: Final = {
+    "type": "object",
+    "properties": {
+        "token": {"type": "string"},
+        "frame": {"$ref": f"#/components/schemas/{_FRAME.full_name}"},
+        "error": _ERROR,
+    },
+}
+EVENTS_MESSAGES: Final = (_FRAME, stream_pb2.ClientFrame.DESCRIPTOR)  # what streams speak, a WebSocket both ways
 EVENTS_PATHS: Final[Mapping[str, Any]] = {
     EVENTS_PATH: {
         "get": {
@@ -131,9 +142,15 @@ EVENTS_PATHS: Final[Mapping[str, Any]] = {
                     "schema": {"type": "string"},
                 },
                 {
+                    "name": "start.time",
+                    "in": "query",
+                    "description": "Instead: at the first event of each shard that was recorded then or later.",
+                    "schema": {"type": "string", "format": "date-time"},
+                },
+                {
                     "name": "Last-Event-ID",
                     "in": "header",
-                    "description": "The token of the last event; goes before start.",
+                    "description": "The token of the last event; goes before any start.",
                     "schema": {"type": "string"},
                 },
                 *({**each, **_DESCRIBED.get(each["name"], {})} for each in _OPEN_PARAMETERS),
@@ -141,9 +158,12 @@ EVENTS_PATHS: Final[Mapping[str, Any]] = {
             "responses": {
                 "200": {
                     "description": "Frames as they come.",
-                    "content": {"text/event-stream": {}, "application/x-ndjson": {"schema": _LINE}},
+                    "content": {
+                        "text/event-stream": {"schema": {"type": "string"}},
+                        "application/x-ndjson": {"schema": _LINE},
+                    },
                 },
-                "default": {"description": "A failure: a google.rpc.Status.", "content": {"application/json": {}}},
+                "default": {"description": "A failure.", "content": {"application/json": {"schema": _ERROR}}},
             },
         }
     }

@@ -16,7 +16,7 @@ from infra.runtime.grpc.channel import open_channel
 from sync.application.subscribe import Streams
 from sync.gateway.app import App, with_middleware
 from sync.gateway.documents import documents
-from sync.gateway.events import EVENTS_PATH, EVENTS_PATHS, Events
+from sync.gateway.events import EVENTS_MESSAGES, EVENTS_PATH, EVENTS_PATHS, Events
 from sync.gateway.server import open_http
 from sync.gateway.transcoder import Backend, Transcoder
 from sync.gateway.websocket import Socket
@@ -65,7 +65,7 @@ async def open_gateway(
         app = App(
             transcoder.answer,
             pages={
-                **documents(transcoder.rules, EVENTS_PATHS),
+                **documents(transcoder.rules, EVENTS_PATHS, EVENTS_MESSAGES),
                 EVENTS_PATH: Events(streams, shards=shards, allowed_origins=origins).answer,
             },
             sockets={"/v1/stream": Socket(streams, shards=shards, allowed_origins=origins).serve},

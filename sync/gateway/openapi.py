@@ -57,16 +57,21 @@ _RETRY_AFTER: Final[Json] = {
 }
 
 
-def document(rules: Iterable[Rule], *, title: str, pages: Mapping[str, Json]) -> Json:
+def document(
+    rules: Iterable[Rule], *, title: str, pages: Mapping[str, Json], messages: Iterable[Descriptor] = ()
+) -> Json:
     """The document.
 
     Args:
         rules: What is served.
         title: Its title.
         pages: By path, what is served beside the contracts, as OpenAPI writes it.
+        messages: What those pages speak.
     """
     paths: dict[str, Json] = {path: dict(page) for path, page in pages.items()}
     schemas: dict[str, Json] = {}
+    for kind in messages:
+        _put_schema(kind, schemas)
     for rule in sorted(rules, key=lambda rule: rule.template.text):
         paths.setdefault(rule.template.text, {})[rule.method.lower()] = _operation(rule, schemas)
     return {

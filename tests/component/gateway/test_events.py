@@ -98,6 +98,20 @@ async def test_a_stream_has_the_form_that_is_liked_best(accept: list[str], media
     assert answer.headers["content-type"].partition(";")[0] == media_type
 
 
+async def test_a_stream_starts_at_a_time_unless_it_goes_on() -> None:
+    log = LogMaker(shards=1)
+    log.group("o-1")
+    log.group("o-2", record_time_us=1_800_000_000_000_000)
+    query = "start.time=2026-01-01T00:00:00Z"
+    async with streaming(log) as (_, http):
+        async with aclosing(server_sent(http, query)) as events:
+            batches = (await until(events, "events")).data["events"]["batches"]
+        assert [event["orderId"] for batch in batches for event in batch["events"]] == ["o-2"]
+        seen = Seen(token=token_of(log.earliest))
+        await read_events(http, seen, 2, query)
+        seen.check()
+
+
 @pytest.mark.parametrize(
     ("accept", "begins"), [(b"text/event-stream", b"retry: 1000\n\nid: "), (b"application/x-ndjson", b'{"token":"')]
 )
@@ -142,6 +156,7 @@ async def test_a_stream_is_of_what_it_asks_for() -> None:
         ("credit.events=1", {}, 400, "INVALID_REQUEST"),
         ("subscription=s-1&unackedEventsMax=1", {}, 400, "INVALID_REQUEST"),
         ("start=EARLIEST&start=LATEST", {}, 400, "INVALID_REQUEST"),
+        ("start=LATEST&start.time=2026-01-02T03:04:05Z", {}, 400, "INVALID_REQUEST"),
         ("start=STORED", {}, 400, "INVALID_REQUEST"),
         ("start=soon", {}, 400, "POSITION_MALFORMED"),
         ("start=" + "A" * 5_000, {}, 400, "POSITION_MALFORMED"),
