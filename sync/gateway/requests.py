@@ -36,6 +36,8 @@ async def body_of(request: Request) -> bytes:
         raise RequestRefusedError("BODY_TOO_SLOW", f"the body was not there after {_BODY_SECONDS:.0f} s") from error
     except ClientDisconnect as error:
         raise RequestRefusedError("CANCELED", "the caller has gone", StatusCode.CANCELLED) from error
+    if body and request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise RequestRefusedError("CONTENT_ENCODING_UNSUPPORTED", "the body must come as it is: no content-encoding")
     # A body without a type is what a page of anybody's may send in a browser's name without asking first.
     if body and request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
         raise RequestRefusedError("CONTENT_TYPE_UNSUPPORTED", f"the body must be JSON: send content-type: {_JSON}")

@@ -192,6 +192,13 @@ async def test_a_long_answer_is_compressed_for_who_asks(tmp_path: Path) -> None:
     assert "content-encoding" not in refused.headers
 
 
+async def test_a_body_that_is_compressed_is_told_from_one_that_is_no_json() -> None:
+    async with gateway() as http:
+        body, headers = gzip.compress(b"{}"), {"content-type": "application/json", "content-encoding": "gzip"}
+        answer = await http.post("/v1/orders", content=body, headers=headers)
+    assert (answer.status_code, reason_of(answer)) == (415, "CONTENT_ENCODING_UNSUPPORTED")
+
+
 async def test_pages_of_others_may_neither_read_nor_write() -> None:
     async with gateway() as http:
         other = {"origin": "https://evil.example"}
