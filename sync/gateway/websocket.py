@@ -1,5 +1,6 @@
 """`/v1/stream`: the whole frame protocol as JSON, both ways, over a WebSocket."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from typing import Any, Final
@@ -101,6 +102,7 @@ async def _requests(socket: WebSocket) -> AsyncIterator[sync_service_pb2.Subscri
     """
     while (message := await socket.receive())["type"] == "websocket.receive":
         yield _request(message.get("text"))
+        await asyncio.sleep(0)  # thousands may have come at once: others have a turn, too
     yield sync_service_pb2.SubscribeRequest(frame=stream_pb2.ClientFrame(close=stream_pb2.Close()))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -15,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from infra.runtime.grpc.wire import position_of_token
+from sync.gateway.binding import json_of
 from tests.harness.gateway_streams import Seen, hear, read_socket, say, socket_of
 from tests.harness.sync_client import open_server
 from tests.harness.sync_log import LogMaker
@@ -261,6 +263,32 @@ async def _two_are_open(http: httpx.AsyncClient) -> bool:
             await say(socket, open=ALL)
         said = [json.loads(await socket.recv()) for socket in (one, other)]
     return all("frame" in message for message in said)
+
+
+async def test_who_says_much_at_once_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns, said_in = 0, Counter[int]()
+
+    def counted(text: bytes) -> Any:  # noqa: ANN401 - any JSON
+        said_in[turns] += 1
+        return json_of(text)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr("sync.gateway.websocket.json_of", counted)
+    frames: list[dict[str, Any]] = [{"credit": {"events": 1}}] * 500 + [{"close": {}}]
+    texts = [json.dumps({"frame": frame}).encode() for frame in frames]
+    async with streaming(LogMaker()) as http, socket_of(http) as socket:
+        await say(socket, open=ALL)
+        await hear(socket, "opened")
+        others = asyncio.create_task(take_turns())
+        socket.transport.write(b"".join(Frame(Opcode.TEXT, text).serialize(mask=True) for text in texts))
+        await hear(socket, "closed")
+        others.cancel()
+    assert (sum(said_in.values()), max(said_in.values())) == (502, 1)
 
 
 async def test_a_reader_that_reads_slowly_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
