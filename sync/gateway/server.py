@@ -161,6 +161,11 @@ class _WebSocket(WebSocketsSansIOProtocol):
         if not self.close_sent:
             self.scope["state"]["connection"] = self
 
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - as its parent has it
+        await super().send(message)
+        if self.close_sent:  # by a refusal, which completes the handshake, too: nothing to log as our error
+            self.handshake_complete = True
+
     def is_full(self) -> bool:
         return not self.writable.is_set()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -156,7 +157,7 @@ async def test_what_cannot_be_understood_ends_the_stream_with_a_status(
         assert await close_code(socket) == 1008
 
 
-async def test_pages_of_others_are_refused_and_unknown_paths_too() -> None:
+async def test_pages_of_others_are_refused_and_leave_no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     async with streaming(LogMaker(), http_origins="https://shop.example") as http:
         with pytest.raises(InvalidStatus) as refused:
             async with socket_of(http, origin="https://evil.example"):
@@ -166,6 +167,7 @@ async def test_pages_of_others_are_refused_and_unknown_paths_too() -> None:
         async with socket_of(http, origin="https://shop.example") as socket:
             await say(socket, open=ALL)
             await hear(socket, "opened")
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_a_snapshot_is_refused_as_no_token_could_name_its_middle() -> None:
