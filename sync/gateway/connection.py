@@ -36,8 +36,12 @@ class Connection(Protocol):
 class Answered(Connection, Protocol):
     """A connection to which the body of an answer is written, in chunks."""
 
-    def leave_chunks(self) -> None:
-        """Takes what is written out of its chunks, as HTTP/1.0 knows none: there, the body ends with the connection."""
+    def begin_stream(self, *, chunked: bool) -> None:
+        """An answer begins that lasts until its reader has gone.
+
+        Args:
+            chunked: What is written stays in its chunks. HTTP/1.0 knows none: there, the body ends with the connection.
+        """
 
 
 def in_chunk(body: bytes) -> bytes:

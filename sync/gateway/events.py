@@ -188,8 +188,7 @@ class _Answer(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as its parent has it
         """Serves the response; ends with the stream."""
         connection: Answered = scope["state"]["connection"]
-        if scope["http_version"] != "1.1":
-            connection.leave_chunks()
+        connection.begin_stream(chunked=scope["http_version"] == "1.1")
         async with self._stack:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:

@@ -188,6 +188,7 @@ class _Protocol(HttpToolsProtocol):
 
     config: _Config
     _surplus = False
+    _streams = False
     _in_chunks = True  # what a stream writes
     _in_head = False
     _is_whole = True  # the request that came last
@@ -203,6 +204,13 @@ class _Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Who has no more to say may still wait for the answer; who reads a stream says so by being there."""
+        waits = self._is_whole and not self._streams and self.cycle is not None and not self.cycle.response_complete
+        if waits:
+            self.cycle.keep_alive = False
+        return waits
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
@@ -236,6 +244,7 @@ class _Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._streams = False
         super().on_response_complete()
         if self.cycle.response_complete and not self._is_whole and not self._in_head:
             self._await(_REST_SECONDS)
@@ -261,8 +270,11 @@ class _Protocol(HttpToolsProtocol):
     async def drained(self) -> None:
         await self.flow.drain()
 
-    def leave_chunks(self) -> None:
-        self._in_chunks = self.cycle.chunked_encoding = False
+    def begin_stream(self, *, chunked: bool) -> None:
+        self._streams = True
+        self._in_chunks = chunked
+        if not chunked:
+            self.cycle.chunked_encoding = False
 
     def write(self, framed: bytes) -> None:
         if not self.transport.is_closing():

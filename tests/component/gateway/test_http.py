@@ -254,6 +254,17 @@ async def test_what_is_no_request_is_answered_and_shown_the_door(sent: bytes, st
     assert json.loads(body)["details"][0]["reason"] == reason
 
 
+async def test_who_has_no_more_to_say_is_answered_still() -> None:
+    async with gateway() as http:
+        reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        writer.write(b"GET /v1/read-model/digest HTTP/1.1\r\nhost: a\r\n\r\n" * 2)
+        writer.write_eof()
+        async with asyncio.timeout(20):
+            said = await reader.read()
+        writer.close()
+    assert said.count(b"HTTP/1.1 200 ") == 2
+
+
 async def test_a_connection_that_is_idle_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sync.gateway.server._IDLE_SECONDS", 0.1)
     async with gateway() as http:
