@@ -171,6 +171,13 @@ async def test_a_call_ends_at_the_callers_deadline() -> None:
         assert short.status_code == 504
 
 
+async def test_more_calls_at_once_than_a_connection_of_grpc_carries_wait_for_each_other() -> None:
+    options: Any = {"timeout": 60, "limits": httpx.Limits(max_connections=300), "headers": {"grpc-timeout": "60S"}}
+    async with gateway() as http, httpx.AsyncClient(base_url=http.base_url, **options) as many:
+        answers = await asyncio.gather(*(many.get("/v1/read-model/orders") for _ in range(300)))
+    assert {answer.status_code for answer in answers} == {200}
+
+
 async def test_the_trace_of_a_command_is_in_its_event(tmp_path: Path) -> None:
     async with ordering(tmp_path) as (_, http):
         body = {"requestId": "trace-001", "orderId": "o-9", **PLACE}
