@@ -85,7 +85,7 @@ class Method:
         """The handler of a call with one reply, in its chain."""
 
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: ANN401 - any message
-            started = time.perf_counter()
+            started, call = time.perf_counter(), None
             try:
                 call = self._admit(request, context, DEADLINE_SECONDS)
                 if call.bounded:  # gRPC cancels it in time; another timer would cost as much as reading the request
@@ -93,13 +93,18 @@ class Method:
                 else:
                     async with asyncio.timeout(DEADLINE_SECONDS):
                         reply = await handler(request, call)
-            except BaseException as error:  # noqa: BLE001 - _end re-raises what is not an answer
-                await self._end(error, context)
+            except BaseException as error:
+                status = self._status_of(error, context)
+                if status is None:
+                    raise
             else:
                 self._ok.inc()
                 return reply
             finally:
                 self._seconds.observe(time.perf_counter() - started)
+            refusal = self._refuse(status, context)
+            del request, call, context  # see _refuse
+            return await refusal
 
         return handle
 
@@ -114,9 +119,15 @@ class Method:
             except BaseException as error:
                 if _is_left(error):
                     raise GeneratorExit from error
-                await self._end(error, context)
+                status = self._status_of(error, context)
+                if status is None:
+                    raise
             else:
                 self._ok.inc()
+                return
+            refusal = self._refuse(status, context)
+            del request, context  # see _refuse
+            await refusal
 
         return handle
 
@@ -127,7 +138,7 @@ class Method:
         default_seconds: float | None,
     ) -> Call:
         if isinstance(request, DecodeError):
-            raise request
+            raise DecodeError(*request.args)  # itself, it would lead by its traceback to this frame, which holds it
         remaining = context.time_remaining()
         bounded = remaining is not None
         if remaining is None:
@@ -140,25 +151,31 @@ class Method:
                 traceparent = str(value)
         return Call(LOCAL, traceparent, time.monotonic() + remaining, bounded, context)
 
-    async def _end(self, error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Answers with the error, or lets it go on where nobody waits for an answer."""
+    def _status_of(self, error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> Status | None:
+        """What the call is answered with; none where nobody waits for an answer, and the error has to go on."""
         if isinstance(error, asyncio.CancelledError):
             if _canceled_by_caller():
                 code = StatusCode.DEADLINE_EXCEEDED if context.time_remaining() == 0 else StatusCode.CANCELLED
                 HANDLED.labels(self._name, code.name).inc()
-                raise error
+                return None
             # Cancelled from within, by a stop: without a status the client would wait until its deadline.
             refusal = Refusal(code=StatusCode.UNAVAILABLE, reason="STOPPING", message="stopping; try again")
-            status = to_status(refusal, self._domain)
-        elif isinstance(error, grpc.aio.AbortError) or not isinstance(error, (Exception, BaseExceptionGroup)):
-            raise error
-        else:
-            status = status_of(_single(error), self._name, self._domain, self._errors)
+            return to_status(refusal, self._domain)
+        if isinstance(error, grpc.aio.AbortError) or not isinstance(error, (Exception, BaseExceptionGroup)):
+            return None
+        return status_of(_single(error), self._name, self._domain, self._errors)
+
+    def _refuse(self, status: Status, context: grpc.aio.ServicerContext[Any, Any]) -> Awaitable[None]:
+        """Ends the call with the status once it is awaited, which raises.
+
+        gRPC keeps what is raised beside the context. A frame on its way that still held the context would close a
+        circle, and with it the request and megabytes of gRPC's own would wait for Python to search for circles.
+        """
         code = _CODES[status.code]
         HANDLED.labels(self._name, code.name).inc()
         trailing = context.trailing_metadata() or ()
         context.set_trailing_metadata((*trailing, ("grpc-status-details-bin", status.SerializeToString())))
-        await context.abort(code, status.message)
+        return context.abort(code, status.message)
 
 
 def _canceled_by_caller() -> bool:

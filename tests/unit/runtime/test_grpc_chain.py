@@ -1,6 +1,8 @@
 """What happens around every call, and the table of errors."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -42,10 +44,15 @@ def test_a_method_without_access_rule_keeps_a_service_from_starting() -> None:
         access_of(method)
 
 
+class Held:
+    """Something that a handler holds."""
+
+
 class Troubled:
     """A LogService that does what its test says."""
 
     def __init__(self) -> None:
+        self.held: weakref.ref[Held] | None = None
         self.trouble: Exception | None = None
         self.seconds = 0.0
         self.called = asyncio.Event()
@@ -54,6 +61,8 @@ class Troubled:
     async def GetLogHead(  # noqa: N802 - named as in the contract
         self, _request: log_service_pb2.GetLogHeadRequest, _call: Call
     ) -> log_service_pb2.GetLogHeadResponse:
+        held = Held()
+        self.held = weakref.ref(held)
         self.called.set()
         try:
             await asyncio.sleep(self.seconds)
@@ -99,6 +108,18 @@ async def test_an_overload_says_when_to_come_again(stub: Any, troubled: Troubled
     told = refused(error.value)
     assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     assert told.retry_seconds == 0.2
+
+
+async def test_what_a_refused_call_held_is_free_without_a_search_for_circles(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
+    troubled.trouble = errors.OverloadedError("full")
+    gc.disable()
+    try:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.GetLogHead(log_service_pb2.GetLogHeadRequest())
+        troubled.trouble = None
+        await eventually(lambda: troubled.held is not None and troubled.held() is None)
+    finally:
+        gc.enable()
 
 
 async def test_an_error_from_a_task_group_is_told_as_what_it_was(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
