@@ -14,7 +14,7 @@ from sync.gateway.errors import RequestRefusedError
 
 BODY_BYTES_MAX: Final = 524_288  # JSON of a message that gRPC takes is at most about twice as long
 _BODY_SECONDS: Final = 10.0
-_PARAMETERS_MAX: Final = 600  # 500 ids of a batch, and what goes with them
+_PARAMETERS_MAX: Final = 600  # a batch has 100 ids; the rest is room
 _JSON: Final = "application/json"
 _OWN_SITES: Final = frozenset(("none", "same-origin"))
 

@@ -169,7 +169,7 @@ class Method:
         """Ends the call with the status once it is awaited, which raises.
 
         gRPC keeps what is raised beside the context. A frame on its way that still held the context would close a
-        circle, and with it the request and megabytes of gRPC's own would wait for Python to search for circles.
+        circle, and with it the request and gRPC's own memory of the call would wait for Python to search for circles.
         """
         code = _CODES[status.code]
         HANDLED.labels(self._name, code.name).inc()

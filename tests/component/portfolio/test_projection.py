@@ -220,6 +220,14 @@ async def claimed(store: PortfolioStore, delivery_epoch: int) -> None:
             await asyncio.sleep(0.01)
 
 
+async def goes_on(newer: asyncio.Task[None], store: PortfolioStore, sync: FakeSync, *, first: int) -> None:
+    """A projection that was slow to open claims the store, and applies three more orders."""
+    await claimed(store, 3)
+    trade(sync, 3, first=first)
+    await caught_up(store, sync)
+    assert not newer.done()
+
+
 async def test_of_two_projections_on_one_store_the_newer_goes_on_and_the_older_changes_nothing_any_more(
     sync: FakeSync, tmp_path: Path
 ) -> None:
@@ -250,10 +258,7 @@ async def test_of_two_projections_that_begin_on_one_empty_store_the_newer_goes_o
 
         slow = SlowToOpenStore(database, another_begins)
         async with running(projection_of(sync.address, database, slow)) as newer:
-            await claimed(store, 3)
-            trade(sync, 3, first=3)
-            await caught_up(store, sync)
-            assert not newer.done()
+            await goes_on(newer, store, sync, first=3)
         assert await holding(database, "c-4", "pen") == Holding(3, 0, 450)
 
 
@@ -271,10 +276,7 @@ async def test_what_the_older_projection_committed_before_the_newer_claimed_the_
 
         slow = SlowToOpenStore(database, older_goes_on)
         async with running(projection_of(sync.address, database, slow)) as newer:
-            await claimed(store, 3)
-            trade(sync, 3, first=6)
-            await caught_up(store, sync)
-            assert not newer.done()
+            await goes_on(newer, store, sync, first=6)
         for customer in range(7):
             assert await holding(database, f"c-{customer}", "pen") == (
                 Holding(6, 0, 900) if customer < 2 else Holding(3, 0, 450)
