@@ -156,16 +156,14 @@ class TransactionalProducer:
     def _reported(self, call: Callable[[float], int], seconds: float, doing: str) -> int:
         """A call in which failed records are reported, and a fatal error comes as an exception.
 
-        One that comes while a report is being heard makes a SystemError of it, and is the cause of that.
+        One that comes while a report is being heard makes a SystemError of it, in which it is not always to be found.
         """
         try:
             return call(seconds)
         except KafkaException as error:
             raise self._why(error, doing) from error
         except SystemError as error:
-            if not isinstance(error.__cause__, KafkaException):
-                raise
-            raise self._why(error.__cause__, doing) from error
+            raise self._why(self._fatal(error), doing) from error
 
     def _go_on_or_raise(self, error: KafkaException, deadline: float, doing: str) -> None:
         """The library's own word decides whether the same call may simply be repeated."""
@@ -186,8 +184,16 @@ class TransactionalProducer:
             except KafkaException as error:
                 return error
             except SystemError as error:  # see `_reported`
-                return error.__cause__ if isinstance(error.__cause__, KafkaException) else None
+                return self._fatal(error)
         return self._failed
+
+    def _fatal(self, lost: SystemError) -> KafkaException:
+        """What nothing can be done after, from whatever cannot: a producer in this state opens no transaction."""
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as error:
+            return error
+        raise lost
 
     def _hear(self, error: KafkaError | None, _message: Message) -> None:
         """Keeps why a record failed. What is thrown away because of that is reported too, and sometimes first."""

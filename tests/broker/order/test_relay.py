@@ -10,7 +10,7 @@ import pytest
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka
 from cloudevents.core.formats.json import JSONFormat
-from confluent_kafka import Message
+from confluent_kafka import Message, Producer
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 from stateset.order.v1.order_event_pb2 import OrderEvent
@@ -109,6 +109,24 @@ async def test_a_predecessor_that_revives_with_records_to_send_is_told_that_it_i
             await publish_and_commit(log, paused)
         await publish_and_commit(log, newer)
     assert await log.expected() == log.published() == log.published(log.state)
+
+
+class ForgetfulProducer(Producer):
+    """Whose flush loses an error that came while a report was heard, as the library does now and then."""
+
+    def flush(self, timeout: float) -> int:  # type: ignore[override]
+        """As it is, but for that."""
+        try:
+            return super().flush(timeout)
+        except SystemError:
+            raise SystemError("returned NULL without setting an exception") from None
+
+
+async def test_the_late_one_is_told_even_where_the_library_loses_the_reason(
+    log: RelayedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.runtime.kafka.producer.Producer", ForgetfulProducer)
+    await test_a_predecessor_that_revives_with_records_to_send_is_told_that_it_is_late(log)
 
 
 async def publish_all(log: RelayedLog, publication: Publication) -> None:
