@@ -81,6 +81,7 @@ def open_from_wire(message: stream_pb2.Open, shards: int, *, acknowledged: bool)
         require("credit", "must not be negative", holds=min(message.credit.events, message.credit.bytes) >= 0)
     else:
         require("subscription", "needs SubscribeOrderEvents", holds=not named)
+        require("credit", "needs SubscribeOrderEvents", holds=not message.HasField("credit"))
     start = _start(message, StartPoint.STORED if named else StartPoint.EARLIEST)
     require("start", "must be a position or a known point; STORED needs a subscription", holds=_can_start(start, named))
     if found or start is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from order.domain.order import Order
+from order.domain.order import HOLDS_MAX, Order
 
 
 class OrderError(Exception):
@@ -22,7 +22,8 @@ class ActionNotAllowedError(OrderError):
 
     def __init__(self, order: Order, action: str, allowed_actions: Sequence[str]) -> None:
         allowed = ", ".join(allowed_actions) or "none"
-        super().__init__(f"{action} is not possible in state {order.state}; possible now: {allowed}")
+        holds = f" under {len(order.holds)} of at most {HOLDS_MAX} holds" if order.holds else ""
+        super().__init__(f"{action} is not possible in state {order.state}{holds}; possible now: {allowed}")
         self.order = order
 
 

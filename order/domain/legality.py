@@ -32,10 +32,8 @@ from order.domain.errors import (
     OrderHeldError,
     OrderStateConflictError,
 )
-from order.domain.order import Order, OrderState
+from order.domain.order import HOLDS_MAX, Order, OrderState
 from order.domain.state import totals_of
-
-HOLDS_MAX: Final = 16  # the order carries them all
 
 
 class Standing(NamedTuple):

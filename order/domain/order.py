@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+HOLDS_MAX: Final = 16
+"""At a time; the order carries them all."""
 
 
 class OrderState(StrEnum):

@@ -1,6 +1,6 @@
 """Which HTTP requests call which RPC: what the contracts say with `google.api.http`."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +59,8 @@ class UnknownPathError(Exception):
 class MethodNotAllowedError(Exception):
     """The path has rules, but none for the method."""
 
-    def __init__(self, allowed: Iterable[str]) -> None:
-        self.allowed = ", ".join(sorted(allowed))
+    def __init__(self, allowed: Collection[str]) -> None:
+        self.allowed = ", ".join(sorted({*allowed, *(["HEAD"] if "GET" in allowed else [])}))
         super().__init__(f"the path answers {self.allowed}")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from fcntl import ioctl
@@ -33,6 +34,7 @@ _MESSAGE_BYTES_MAX: Final = 262_144  # of a WebSocket, received
 _DRAIN_SECONDS: Final = 5
 _STARTED_SECONDS: Final = 10.0
 _WAITING_MAX: Final = 2_048  # connections that nobody has accepted yet
+_HEAD_TOO_LARGE: Final = RequestRefusedError("HEADERS_TOO_LARGE", f"the headers have more than {HEAD_BYTES_MAX} bytes")
 
 
 @contextmanager
@@ -219,7 +221,7 @@ class _Protocol(HttpToolsProtocol):
             self._framing_bytes += len(data)
         super().data_received(data)
         if self._in_head and self._head_bytes > HEAD_BYTES_MAX:
-            self._refuse_head()
+            self._refuse(_HEAD_TOO_LARGE)
         elif self._framing_bytes > _FRAMING_BYTES_MAX:
             self.transport.abort()
 
@@ -253,13 +255,24 @@ class _Protocol(HttpToolsProtocol):
         self._in_head = False
         self._framing_bytes = 0
         self._stop_timer()
-        if self._surplus:  # told now and not at once: what is closed before it was read reaches nobody
-            self._refuse(TooManyConnectionsError(self.config.connections_max))
-            raise ValueError  # ends the parser's work
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
-            self._refuse_head()
+        refusal = self._refusal()
+        if refusal is not None:
+            self._refuse(refusal)
             raise ValueError  # ends the parser's work
         super().on_headers_complete()
+
+    def _refusal(self) -> Exception | None:
+        """Why the request is not served, whatever it asks for."""
+        if self._surplus:  # told now and not at once: what is closed before it was read reaches nobody
+            return TooManyConnectionsError(self.config.connections_max)
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
+            return _HEAD_TOO_LARGE
+        named = Counter(name for name, _ in self.headers)
+        if named[b"host"] != 1 and (named[b"host"] or self.parser.get_http_version() == "1.1"):
+            return RequestRefusedError("MALFORMED_HTTP", "HTTP/1.1 has exactly one Host header")
+        if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
+            return RequestRefusedError("MALFORMED_HTTP", "the one transfer encoding that is taken is chunked")
+        return None
 
     def is_full(self) -> bool:
         return self.flow.write_paused
@@ -300,10 +313,6 @@ class _Protocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _refuse_head(self) -> None:
-        message = f"the headers have more than {HEAD_BYTES_MAX} bytes"
-        self._refuse(RequestRefusedError("HEADERS_TOO_LARGE", message))
 
     def _refuse(self, error: Exception) -> None:
         self._stop_timer()

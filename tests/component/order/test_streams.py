@@ -175,6 +175,13 @@ async def test_positions_that_cannot_be_served_are_refused_for_good(service: Ord
     assert reasons == ["POSITION_AHEAD", "LOG_EPOCH_CHANGED", "POSITION_MALFORMED", "POSITION_MALFORMED"]
 
 
+async def test_a_stream_that_its_reader_keeps_has_neither_a_subscription_nor_credit(service: OrderService) -> None:
+    asked = stream_pb2.Open(subscription="sync", credit=stream_pb2.Credit(events=1))
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await service.orders.StreamOrderEvents(order_service_pb2.StreamOrderEventsRequest(open=asked)).read()
+    assert refused(raised.value).fields == ["open.subscription", "open.credit"]
+
+
 async def test_a_drain_says_goodbye_and_ends_streams_well(service: OrderService) -> None:
     stream = service.orders.StreamOrderEvents(order_service_pb2.StreamOrderEventsRequest())
     await read_until(stream, "phase_change")

@@ -66,7 +66,7 @@ def test_a_verb_is_preferred_to_an_id_with_a_colon() -> None:
 def test_a_path_without_the_method_says_which_it_has() -> None:
     with pytest.raises(MethodNotAllowedError) as raised:
         OURS.find("DELETE", "/v1/orders")
-    assert raised.value.allowed == "GET, POST"
+    assert raised.value.allowed == "GET, HEAD, POST"
 
 
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/watch", "/v1/orders/a/b/c", "//v1/orders"])

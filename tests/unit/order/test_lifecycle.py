@@ -47,9 +47,9 @@ from order.domain.errors import (
     TotalMismatchError,
     UnknownLineError,
 )
-from order.domain.legality import HOLDS_MAX, allowed_actions
+from order.domain.legality import allowed_actions
 from order.domain.lifecycle import decide
-from order.domain.order import CloseReason, OrderState
+from order.domain.order import HOLDS_MAX, CloseReason, OrderState
 from order.domain.paying import PAID_MAX
 from order.domain.policy import Acceptance, OrderLimits, Policy
 from tests.harness.order_commands import (
@@ -186,6 +186,11 @@ def test_what_the_guards_refuse(commands: list[Command], refused: Command, error
         story.carry_out(refused)
     assert type(caught.value) is error
     assert story.order is before
+
+
+def test_one_hold_too_many_says_how_many_there_may_be() -> None:
+    with pytest.raises(OrderStateConflictError, match="under 16 of at most 16 holds"):
+        carry_out(place(3), ACCEPT, *(hold(f"h-{number}") for number in range(HOLDS_MAX + 1)))
 
 
 def test_an_unexpected_total_is_refused() -> None:
