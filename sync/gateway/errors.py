@@ -148,7 +148,8 @@ def _told_by_service(error: grpc.aio.AioRpcError) -> status_pb2.Status:
         told = None
     if told is not None:
         return told
-    code = error.code()
+    # It is not the caller who has canceled, as nobody would be told then: the service stopped as the call came.
+    code = StatusCode.UNAVAILABLE if error.code() is StatusCode.CANCELLED else error.code()
     retry_seconds = 1.0 if code in (StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED) else None
     return to_status(
         Refusal(

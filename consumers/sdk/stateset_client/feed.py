@@ -299,8 +299,7 @@ _RECEIVERS: Final[Mapping[str, Callable[[Feed, Any, int], None]]] = {
 
 
 def _heals(error: StateSetError) -> bool:
-    # A server that is stopped hard cancels its streams; a stream only reads, so that is a break like any other.
-    return may_retry(error) or error.code is grpc.StatusCode.CANCELLED or _is_lost(error)
+    return may_retry(error) or _is_lost(error)
 
 
 def _is_lost(error: StateSetError) -> bool:

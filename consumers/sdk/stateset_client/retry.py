@@ -15,6 +15,7 @@ Reply = TypeVar("Reply")
 
 _FIRST_SECONDS: Final = 0.1
 _LONGEST_SECONDS: Final = 2.0  # a service that is back is noticed within this
+_PASSING: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 
 
 class Backoff:
@@ -35,8 +36,11 @@ class Backoff:
 
 
 def may_retry(error: StateSetError) -> bool:
-    """Whether the contract allows to repeat what ended like this."""
-    return error.code is grpc.StatusCode.UNAVAILABLE or error.retry_after_seconds is not None
+    """Whether the contract allows to repeat what ended like this.
+
+    Nobody here cancels a call that it still waits for: CANCELLED is what gRPC says for a server that stops.
+    """
+    return error.code in _PASSING or error.retry_after_seconds is not None
 
 
 async def retrying(attempt: Callable[[float], Awaitable[Reply]], budget_seconds: float) -> Reply:

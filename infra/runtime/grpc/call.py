@@ -14,12 +14,14 @@ from grpc import StatusCode
 from prometheus_client import Counter, Histogram
 from stateset.common.v1.options_pb2 import Access, access
 
+from infra.runtime.grpc.door import Door
 from infra.runtime.grpc.status import (
     COMMON_ERRORS,
     DeadlineTooShortError,
     EncodedRefusalError,
     ErrorTable,
     Refusal,
+    StoppingError,
     refusal_of,
     to_status,
 )
@@ -73,10 +75,11 @@ StreamHandler = Callable[[Any, Call], AsyncIterator[Any]]
 class Method:
     """One RPC: its handler, and everything that happens around each of its calls."""
 
-    def __init__(self, descriptor: MethodDescriptor, domain: str, errors: ErrorTable) -> None:
+    def __init__(self, descriptor: MethodDescriptor, domain: str, errors: ErrorTable, door: Door) -> None:
         self.access = access_of(descriptor)
         self._name = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
         self._domain = domain
+        self._door = door
         self._errors = {**COMMON_ERRORS, **errors}
         self._ok = HANDLED.labels(self._name, "OK")
         self._seconds = SECONDS.labels(self._name)
@@ -137,6 +140,7 @@ class Method:
         context: grpc.aio.ServicerContext[Any, Any],
         default_seconds: float | None,
     ) -> Call:
+        self._door.enter()
         if isinstance(request, DecodeError):
             raise DecodeError(*request.args)  # itself, it would lead by its traceback to this frame, which holds it
         remaining = context.time_remaining()
@@ -159,8 +163,7 @@ class Method:
                 HANDLED.labels(self._name, code.name).inc()
                 return None
             # Cancelled from within, by a stop: without a status the client would wait until its deadline.
-            refusal = Refusal(code=StatusCode.UNAVAILABLE, reason="STOPPING", message="stopping; try again")
-            return to_status(refusal, self._domain)
+            error = StoppingError("stopping; try again")
         if isinstance(error, grpc.aio.AbortError) or not isinstance(error, (Exception, BaseExceptionGroup)):
             return None
         return status_of(_single(error), self._name, self._domain, self._errors)

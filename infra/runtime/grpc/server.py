@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from infra.runtime.grpc.call import Method
+from infra.runtime.grpc.door import Door
 from infra.runtime.grpc.status import ErrorTable
 from infra.runtime.lifespan import StartupError, background
 
@@ -81,7 +82,9 @@ async def open_server(
     shared_address: str = "",
     conditions: Sequence[Condition] = (),
 ) -> AsyncIterator[int]:
-    """Serves until the context ends, then drains: health says NOT_SERVING, `draining` is set, calls and port end.
+    """Serves until the context ends, then drains.
+
+    Health says NOT_SERVING, `draining` is set, new calls are refused, those under way end, and the port is free.
 
     Args:
         address: `host:port`; port 0 takes any free one.
@@ -101,8 +104,9 @@ async def open_server(
     """
     options = {**dict(OPTIONS), "grpc.so_reuseport": int(bool(shared_address))}
     server = grpc.aio.server(options=tuple(options.items()))
+    door = Door()
     for service in services:
-        server.add_generic_rpc_handlers((_handlers(service, domain, errors),))
+        server.add_generic_rpc_handlers((_handlers(service, domain, errors, door),))
     checks = _Health(draining)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.descriptor.full_name for service in services]
@@ -121,6 +125,7 @@ async def open_server(
     finally:
         await checks.enter_graceful_shutdown()
         draining.set()
+        await door.shut()
         await server.stop(DRAIN_SECONDS)
 
 
@@ -164,11 +169,11 @@ def _bind(server: grpc.aio.Server, address: str, option: str) -> int:
     return port
 
 
-def _handlers(service: Service, domain: str, errors: ErrorTable) -> grpc.GenericRpcHandler:
+def _handlers(service: Service, domain: str, errors: ErrorTable, door: Door) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(
         service.descriptor.full_name,
         {
-            method.name: _handler(method, getattr(service.servicer, method.name), domain, errors)
+            method.name: _handler(method, getattr(service.servicer, method.name), domain, errors, door)
             for method in service.descriptor.methods
         },
     )
@@ -179,8 +184,9 @@ def _handler(
     behaviour: Callable[..., Any],
     domain: str,
     errors: ErrorTable,
+    door: Door,
 ) -> Any:  # noqa: ANN401 - gRPC has one class for all four kinds
-    method = Method(descriptor, domain, errors)
+    method = Method(descriptor, domain, errors, door)
     kinds: dict[tuple[bool, bool], tuple[Any, Any]] = {
         (False, False): (grpc.unary_unary_rpc_method_handler, method.unary),
         (False, True): (grpc.unary_stream_rpc_method_handler, method.stream),

@@ -51,6 +51,10 @@ class DeadlineTooShortError(Exception):
     """Too little time is left to begin; nothing was done."""
 
 
+class StoppingError(Exception):
+    """The process is leaving; another one, or the next one, serves the same."""
+
+
 class EncodedRefusalError(Exception):
     """A refusal that is encoded already: a `google.rpc.Status`, sent as it is."""
 
@@ -158,6 +162,9 @@ COMMON_ERRORS: Final[ErrorTable] = {
     ),
     DeadlineTooShortError: lambda error: Refusal(
         code=StatusCode.DEADLINE_EXCEEDED, reason="DEADLINE_TOO_SHORT", message=str(error)
+    ),
+    StoppingError: lambda error: Refusal(
+        code=StatusCode.UNAVAILABLE, reason="STOPPING", message=str(error), retry_after_seconds=0.2
     ),
     StalePositionError: lambda error: Refusal(
         code=StatusCode.UNAVAILABLE, reason="POSITION_NOT_REACHED", message=str(error), retry_after_seconds=0.1

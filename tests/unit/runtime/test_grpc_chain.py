@@ -4,6 +4,7 @@ import asyncio
 import gc
 import weakref
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -17,12 +18,15 @@ from stateset.order.v1 import log_service_pb2, log_service_pb2_grpc
 from infra.runtime.grpc import call
 from infra.runtime.grpc.call import Call, access_of
 from infra.runtime.grpc.channel import open_channel
+from infra.runtime.grpc.door import Door
 from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.grpc.status import COMMON_ERRORS, refusal_of, to_status
 from order.adapters.grpc_status import DOMAIN, ERRORS
 from order.domain import errors
 from tests.harness.order_service import refused
 from tests.harness.sync_waiting import eventually
+
+CROWD = 64  # callers at once, fewer than a channel may have
 
 
 def test_details_stay_far_below_what_metadata_may_hold() -> None:
@@ -174,7 +178,7 @@ async def test_a_stream_that_is_left_while_something_goes_wrong_ends_without_a_w
         except GeneratorExit as left:
             raise BaseExceptionGroup("both at once", [left, errors.OverloadedError("full")]) from None
 
-    method = call.Method(log_service_pb2.DESCRIPTOR.services_by_name["LogService"].methods[0], DOMAIN, ERRORS)
+    method = call.Method(log_service_pb2.DESCRIPTOR.services_by_name["LogService"].methods[0], DOMAIN, ERRORS, Door())
     context = Mock(time_remaining=lambda: None, invocation_metadata=lambda: (), abort=AsyncMock())
     frames = method.stream(events)(None, context)
     assert await anext(frames) == b""
@@ -187,3 +191,28 @@ async def test_a_call_that_cancels_itself_is_answered(stub: Any, troubled: Troub
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await stub.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=20)
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_whoever_comes_while_the_server_stops_is_told_to_try_again(troubled: Troubled) -> None:
+    service = Service(log_service_pb2.DESCRIPTOR.services_by_name["LogService"], troubled)
+    answers: list[str] = []
+    ends: list[tuple[grpc.StatusCode, str]] = []
+
+    async def call_until_refused(channel: grpc.aio.Channel) -> None:
+        log: Any = log_service_pb2_grpc.LogServiceStub(channel)
+        try:
+            while True:
+                answers.append((await log.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=20)).log_epoch)
+        except grpc.aio.AioRpcError as error:
+            ends.append((error.code(), refused(error).reason if error.trailing_metadata() else ""))
+
+    async with AsyncExitStack() as stack:
+        callers = await stack.enter_async_context(asyncio.TaskGroup())
+        server = open_server("127.0.0.1:0", [service], domain=DOMAIN, errors=ERRORS, draining=asyncio.Event())
+        port = await stack.enter_async_context(server)
+        channel = open_channel(f"127.0.0.1:{port}")
+        for _ in range(CROWD):
+            callers.create_task(call_until_refused(channel))
+        await eventually(lambda: len(answers) > CROWD)
+    await channel.close()
+    assert ends == CROWD * [(grpc.StatusCode.UNAVAILABLE, "STOPPING")]

@@ -99,6 +99,7 @@ def test_waits_grow_to_a_ceiling_and_never_undercut_what_the_peer_said() -> None
     ("code", "retry_after_seconds", "expected"),
     [
         (StatusCode.UNAVAILABLE, None, True),
+        (StatusCode.CANCELLED, None, True),
         (StatusCode.RESOURCE_EXHAUSTED, 0.5, True),
         (StatusCode.RESOURCE_EXHAUSTED, None, False),
         (StatusCode.DEADLINE_EXCEEDED, None, False),

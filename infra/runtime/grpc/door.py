@@ -1,0 +1,42 @@
+"""Whether calls are let in: a server that is about to stop refuses them first, in words."""
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from infra.runtime.grpc.status import StoppingError
+
+_QUIET_SECONDS: Final = 0.05  # callers who are told to wait wait for longer
+_QUIET_SECONDS_MAX: Final = 1.0  # for those who do not
+
+
+class Door:
+    """Lets every call in until it is shut.
+
+    gRPC itself has no word for whoever comes while it stops: the call is CANCELLED, as if its caller had wished it, and
+    nobody takes that for a reason to try again (ADR 47).
+    """
+
+    def __init__(self) -> None:
+        self._shut = False
+        self._refused = 0
+
+    def enter(self) -> None:
+        """To be called by every call before anything is done.
+
+        Raises:
+            StoppingError: The door is shut.
+        """
+        if self._shut:
+            self._refused += 1
+            raise StoppingError("stopping, nothing was done; try again")
+
+    async def shut(self) -> None:
+        """Refuses whoever comes from now on; returns once nobody does, or after a second."""
+        self._shut = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_QUIET_SECONDS_MAX):
+                before = -1
+                while self._refused != before:
+                    before = self._refused
+                    await asyncio.sleep(_QUIET_SECONDS)
