@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 from stateset.order.v1.log_service_pb2 import GetDigestRequest as GetLogDigestRequest
@@ -19,7 +20,13 @@ from tests.harness.sync_waiting import eventually_async
 _READ_SECONDS: Final = 30.0
 
 
-async def withstand(system: System, faults: Sequence[Fault], *others: str, sync: str = "") -> None:
+async def withstand(
+    system: System,
+    faults: Sequence[Fault],
+    *others: str,
+    sync: str = "",
+    beside: AbstractAsyncContextManager[None] | None = None,
+) -> None:
     """Sends traffic while each fault happens several times; asserts that no promise is broken and nobody stands still.
 
     Afterwards every projection is deleted and made anew, and has to be what it was.
@@ -29,6 +36,7 @@ async def withstand(system: System, faults: Sequence[Fault], *others: str, sync:
         faults: What goes wrong.
         others: Addresses of more Order Services on the same log.
         sync: Address by which the Sync Server is reached, if not its own.
+        beside: Entered while the faults happen.
     """
     each = times()
     operations = commands_for(sum(fault.times(each) for fault in faults))
@@ -39,7 +47,11 @@ async def withstand(system: System, faults: Sequence[Fault], *others: str, sync:
         order=(grpc["order"], *others), sync=sync or grpc["sync"], http=system.plan.http, database=system.orders
     )
     history = system.plan.data_dir / "history.jsonl"  # stays there with the logs if the test fails
-    async with traffic(services, history, seed=system.seed) as run, asyncio.TaskGroup() as tasks:
+    async with (
+        traffic(services, history, seed=system.seed) as run,
+        beside or nullcontext(),
+        asyncio.TaskGroup() as tasks,
+    ):
         campaign = Campaign(due, operations, system.progress, tasks, run.history)
         run.after_operation = campaign.after_command
         await run.perform(operations)

@@ -160,7 +160,7 @@ class Victim:
 
     def __init__(self, child: Child) -> None:
         self.child = child
-        self.kills = 0
+        self.ends = 0
         self._deaths_before = -1
         self._turn = asyncio.Lock()
 
@@ -173,6 +173,11 @@ class Victim:
         """SIGKILL. Its supervisor starts it again."""
         async with self._turn:
             self.send(signal.SIGKILL)
+
+    async def restart(self) -> None:
+        """SIGTERM: it finishes what it has begun and ends. Its supervisor starts it again."""
+        async with self._turn:
+            self.send(signal.SIGTERM)
 
     async def freeze(self, until: Callable[[], Awaitable[None]]) -> None:
         """SIGSTOP, and SIGCONT as soon as `until` returns: it goes on as if no time had passed."""
@@ -200,11 +205,11 @@ class Victim:
             await what()
 
     def send(self, number: signal.Signals, pid: int | None = None) -> None:
-        """A signal to its process, or to one below it; one that kills is counted."""
+        """A signal to its process, or to one below it; one that ends it is counted."""
         to = pid if pid is not None else self.child.pid
         assert to is not None, f"{self.child.name} does not run"
-        if number is signal.SIGKILL:
-            self.kills += 1
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            self.ends += 1
             self._deaths_before = self.child.deaths
         os.kill(to, number)
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +25,7 @@ _AWAY_COMMANDS = 10
 _AWAY_SECONDS = (1.0, 4.0)
 _BUSY_COMMANDS = 20
 _METRICS_SECONDS = 1.0
+_RESTARTS_SHARE = 0.4  # each keeps all others waiting until it is over
 
 
 def frozen(system: System, name: str) -> Fault:
@@ -37,6 +38,25 @@ def frozen(system: System, name: str) -> Fault:
         await asyncio.sleep(drawn.uniform(*_AWAY_SECONDS))  # no wait for anything: the fault is as long as this
 
     return Fault(name=f"{name} is frozen", ready=victim.ready, strike=lambda: victim.freeze(long_enough))
+
+
+def rolling_restart(victims: Iterable[Victim]) -> list[Fault]:
+    """Each is asked to end and is started again, never two at once: so a release is rolled out."""
+    turn = asyncio.Lock()
+
+    async def ready() -> None:
+        async with turn:
+            pass
+
+    def restarted(victim: Victim) -> Fault:
+        async def strike() -> None:
+            async with turn:
+                await victim.restart()
+                await victim.ready()
+
+        return Fault(name=f"{victim.child.name} is restarted", ready=ready, strike=strike, share=_RESTARTS_SHARE)
+
+    return [restarted(victim) for victim in victims]
 
 
 def link_faults(link: Link) -> list[Fault]:

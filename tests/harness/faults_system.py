@@ -126,7 +126,7 @@ def check_deaths(system: System) -> None:
     """Nobody died by himself."""
     for name, victim in system.victims.items():
         # A PostgreSQL that was killed leaves sessions behind, and may refuse to start until they are gone.
-        expected = victim.child.deaths if name == "postgres" else victim.kills
+        expected = victim.child.deaths if name == "postgres" else victim.ends
         assert victim.child.deaths == expected, f"{name} died by itself"
 
 
