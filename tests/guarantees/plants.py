@@ -24,6 +24,7 @@ import consumers.store
 from consumers import checkpoints
 from consumers.portfolio import store as portfolio
 from consumers.portfolio.model import NOTHING
+from infra.runtime.grpc.door import Door
 from infra.runtime.grpc.wire import embedded
 from infra.runtime.sqlite import SqliteDatabase
 from order.adapters import kafka_publisher, sql_group
@@ -177,6 +178,15 @@ def drains_say_nothing(stack: ExitStack) -> None:
     _put(stack, Session, "drain", Session.close)
 
 
+def doors_stay_open(stack: ExitStack) -> None:
+    """A server that is asked to stop takes calls until gRPC drops them."""
+
+    async def mutant(_door: Door) -> None:
+        """Shuts nothing."""
+
+    _put(stack, Door, "shut", mutant)
+
+
 def earlier_transactions_are_forgotten(stack: ExitStack) -> None:
     """What an order has contributed in an earlier transaction is not replaced."""
     _put(stack, portfolio, "_decoded", lambda _text: NOTHING)
@@ -282,6 +292,7 @@ PLANTS: Final[Mapping[str, tuple[Plant, str, str]]] = {
         ("G17", stalls_go_unnoticed, "test_lag_without_progress_is_noticed_within_ten_seconds"),
         ("G18", an_order_is_parked_by_halves, "test_park_key_sets_the_later_events_of_the_order_aside_as_well"),
         ("G18", what_is_parked_is_dropped, "test_a_replayed_order_goes_on_at_the_next_version"),
+        ("G19", doors_stay_open, "test_whoever_comes_while_the_server_stops_is_told_to_try_again"),
         ("G19", drains_say_nothing, "test_a_drain_ends_every_stream_with_go_away_at_its_position_and_an_ok"),
         (
             "G20",
