@@ -12,6 +12,7 @@ from stateset.order.v1 import fulfillment_service_pb2, log_service_pb2, order_se
 from infra.runtime.addresses import refuse_taken
 from infra.runtime.clock import SystemClock
 from infra.runtime.grpc.server import Service, open_server
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
@@ -62,6 +63,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
     refuse_taken(settings.grpc_address, settings.admin_address)
     if settings.grpc_shared_address and settings.database.startswith("sqlite"):
         raise StartupError("--grpc-shared-address is for processes on one PostgreSQL: a SQLite file serves one process")
+    cluster = Cluster.read(settings.kafka_bootstrap_servers, settings.kafka_client_config)
     clock = SystemClock()
     draining = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -76,9 +78,9 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         await stack.enter_async_context(open_news(settings.database, heads))
         lease = SqlLease(database, clock, holder=f"{socket.gethostname()}:{os.getpid()}")
         replay_bus: ReplayBus | None = None
-        if settings.kafka_bootstrap_servers:
-            await stack.enter_async_context(_relaying(settings, log, heads, lease))
-            replay_bus = _replay_bus(settings, log)
+        if cluster.servers:
+            await stack.enter_async_context(_relaying(settings, cluster, log, heads, lease))
+            replay_bus = _replay_bus(settings, cluster, log)
         limits = WriterLimits(
             group_commands_max=settings.group_commands_max, queue_commands_max=settings.queue_commands_max
         )
@@ -118,13 +120,8 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         _log.info("stopping")
 
 
-def _replay_bus(settings: OrderSettings, log: Log) -> ReplayBus:
-    return KafkaReplay(
-        settings.kafka_bootstrap_servers,
-        topic_prefix=settings.topic_prefix,
-        log_epoch=log.log_epoch,
-        shards=log.shards,
-    )
+def _replay_bus(settings: OrderSettings, cluster: Cluster, log: Log) -> ReplayBus:
+    return KafkaReplay(cluster, topic_prefix=settings.topic_prefix, log_epoch=log.log_epoch, shards=log.shards)
 
 
 def _trimming(settings: OrderSettings, log: Log, lease: Lease) -> Trimming:
@@ -147,18 +144,15 @@ def _policy(settings: OrderSettings) -> Policy:
 
 
 @asynccontextmanager
-async def _relaying(settings: OrderSettings, log: Log, heads: Heads, lease: Lease) -> AsyncIterator[None]:
+async def _relaying(
+    settings: OrderSettings, cluster: Cluster, log: Log, heads: Heads, lease: Lease
+) -> AsyncIterator[None]:
     """Publishes the log while the context lasts.
 
     Raises:
         StartupError: The topics hold something else.
     """
-    bus = KafkaBus(
-        settings.kafka_bootstrap_servers,
-        topic_prefix=settings.topic_prefix,
-        log_epoch=log.log_epoch,
-        shards=log.shards,
-    )
+    bus = KafkaBus(cluster, topic_prefix=settings.topic_prefix, log_epoch=log.log_epoch, shards=log.shards)
     relay = Relay(log, heads, lease, bus, SystemClock())
     await relay.check()
     async with relay.running():

@@ -50,6 +50,9 @@ class OrderSettings(Settings):
     saves room, and shortens what a new reader, or a history, can go back to."""
     kafka_bootstrap_servers: str = ""
     """Where the log is published; empty for nowhere. The topics are there first: `stateset topics apply`."""
+    kafka_client_config: str = ""
+    """A file with what that Kafka's security asks of its clients: librdkafka's security.protocol, sasl.* and ssl.*, a
+    name=value on each line; empty for a Kafka that is open to everybody."""
     topic_prefix: str = ""
     """What the topics' names begin with, so that several logs can share a broker."""
     log_level: LogLevel = "INFO"

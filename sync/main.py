@@ -15,6 +15,7 @@ from infra.runtime.addresses import refuse_taken
 from infra.runtime.clock import Clock, SystemClock
 from infra.runtime.grpc.channel import open_channel
 from infra.runtime.grpc.server import Condition, Service, open_server
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
 from infra.runtime.metrics import open_admin
@@ -102,13 +103,22 @@ def source_of(settings: SyncSettings, orders: OrderSource) -> EventSource:
     """What carries the log, as the settings say.
 
     Raises:
-        StartupError: It is Kafka, and nobody has said where that is.
+        StartupError: It is Kafka, and nobody has said where that is, or how it can be entered.
     """
     if settings.bus == "direct":
         return orders
     if not settings.kafka_bootstrap_servers:
         raise StartupError("--bus kafka needs --kafka-bootstrap-servers host:port")
-    return KafkaSource(orders, settings.kafka_bootstrap_servers, topic_prefix=settings.topic_prefix)
+    return KafkaSource(orders, cluster_of(settings), topic_prefix=settings.topic_prefix)
+
+
+def cluster_of(settings: SyncSettings) -> Cluster:
+    """The Kafka of the settings.
+
+    Raises:
+        StartupError: Its file cannot be used.
+    """
+    return Cluster.read(settings.kafka_bootstrap_servers, settings.kafka_client_config)
 
 
 @asynccontextmanager
@@ -117,7 +127,7 @@ async def offsets_of(settings: SyncSettings) -> AsyncIterator[Offsets | None]:
     if settings.bus == "direct":
         yield None
         return
-    async with open_offsets(settings.kafka_bootstrap_servers, topic_prefix=settings.topic_prefix) as offsets:
+    async with open_offsets(cluster_of(settings), topic_prefix=settings.topic_prefix) as offsets:
         yield offsets
 
 

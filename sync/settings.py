@@ -58,6 +58,10 @@ class SyncSettings(Settings):
     kafka_bootstrap_servers: str = ""
     """Where Kafka is, for the bus of that name."""
 
+    kafka_client_config: str = ""
+    """A file with what that Kafka's security asks of its clients: librdkafka's security.protocol, sasl.* and ssl.*, a
+    name=value on each line; empty for a Kafka that is open to everybody."""
+
     topic_prefix: str = ""
     """What the names of the topics begin with."""
 

@@ -212,6 +212,13 @@ def _topics(options: argparse.ArgumentParser) -> None:
         help=f"the broker's (STATESET_KAFKA_BOOTSTRAP_SERVERS, else 127.0.0.1:{KAFKA_PORT})",
     )
     options.add_argument(
+        "--kafka-client-config",
+        default=os.environ.get("STATESET_KAFKA_CLIENT_CONFIG", ""),
+        metavar="FILE",
+        help="what the broker's security asks of its clients, as librdkafka's name=value on each line "
+        "(STATESET_KAFKA_CLIENT_CONFIG, else none)",
+    )
+    options.add_argument(
         "--shards",
         type=_count,
         default=None,

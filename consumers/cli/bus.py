@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import Installation
 from infra.runtime.kafka.local.jars import kafka_version
 from infra.runtime.kafka.local.java import NoLocalKafkaError
 from infra.runtime.lifespan import StartupError
 
 SERVERS_VARIABLE: Final = "STATESET_KAFKA_BOOTSTRAP_SERVERS"
+CLIENT_CONFIG_VARIABLE: Final = "STATESET_KAFKA_CLIENT_CONFIG"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,13 +22,13 @@ class Bus:
     Attributes:
         name: As in `--bus` and in reports.
         line: Which and why, for people.
-        servers: The addresses of a Kafka that is there.
+        cluster: A Kafka that is there.
         installation: What a Kafka of our own will run on.
     """
 
     name: Literal["direct", "kafka"]
     line: str
-    servers: str = ""
+    cluster: Cluster | None = None
     installation: Installation | None = None
 
 
@@ -39,13 +41,14 @@ def choose_bus(asked: str, data_dir: Path, environment: Mapping[str, str]) -> Bu
     """What `--bus auto|kafka|direct` means on this machine. Nothing is started, fetched or written.
 
     Raises:
-        StartupError: Kafka was asked for, and there is none to be had.
+        StartupError: Kafka was asked for, and there is none to be had; or its file of access cannot be used.
     """
     if asked == "direct":
         return direct("as asked")
     servers = environment.get(SERVERS_VARIABLE, "")
     if servers:
-        return Bus(name="kafka", line=f"bus: Kafka at {servers} ({SERVERS_VARIABLE} is set)", servers=servers)
+        cluster = Cluster.read(servers, environment.get(CLIENT_CONFIG_VARIABLE, ""))
+        return Bus(name="kafka", line=f"bus: Kafka at {servers} ({SERVERS_VARIABLE} is set)", cluster=cluster)
     try:
         installation = Installation.find(data_dir, environment)
     except NoLocalKafkaError as error:

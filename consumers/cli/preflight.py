@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from consumers.cli.arguments import EMBEDDED_POSTGRES, SQLITE
-from consumers.cli.bus import SERVERS_VARIABLE, Bus, direct
+from consumers.cli.bus import CLIENT_CONFIG_VARIABLE, SERVERS_VARIABLE, Bus, direct
 from consumers.cli.database import LocalPostgres, Postgres
 from consumers.cli.system import HOST, LOGS, SERVICES, Kafka, Plan, Worker
 from infra.runtime.addresses import held
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import LocalBroker
 from infra.runtime.lifespan import SUPERVISED, StartupError
 from infra.runtime.sqlite import refuse_foreign
@@ -87,9 +88,10 @@ def refuse_unknown_settings(environment: Mapping[str, str]) -> None:
         StartupError: There is one; the message names it.
     """
     known = {f"STATESET_{service.name.upper()}_{name}" for service in SERVICES for name in service.settings}
+    known |= {SERVERS_VARIABLE, CLIENT_CONFIG_VARIABLE}
     for name in sorted(environment):
-        if name.startswith("STATESET_") and name not in known | {SUPERVISED, SERVERS_VARIABLE}:
-            nearest = get_close_matches(name, known | {SERVERS_VARIABLE}, n=1)
+        if name.startswith("STATESET_") and name not in known | {SUPERVISED}:
+            nearest = get_close_matches(name, known, n=1)
             hint = f"did you mean {nearest[0]}?" if nearest else "unset it"
             raise StartupError(f"unknown setting {name} in the environment: {hint}")
 
@@ -132,8 +134,8 @@ def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: s
         server = None
         if database == EMBEDDED_POSTGRES:
             server = LocalPostgres(folder=data_dir / "postgres", port=free(ports.postgres, "--postgres-port"))
-    servers = broker.address if broker else bus.servers
-    kafka = Kafka(servers=servers, topic_prefix=topic_prefix, broker=broker) if servers else None
+    cluster = Cluster(servers=broker.address) if broker else bus.cluster
+    kafka = Kafka(cluster=cluster, topic_prefix=topic_prefix, broker=broker) if cluster else None
     postgres = None if database == SQLITE else Postgres(url=server.url if server else database, server=server)
     return Plan(
         data_dir=data_dir,

@@ -18,6 +18,7 @@ from consumers.cli.arguments import SHARDS
 from consumers.cli.database import Postgres
 from infra.runtime.grpc.channel import open_channel
 from infra.runtime.kafka.admin import BrokerAwayError, TopicAdmin
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import LocalBroker
 from infra.runtime.kafka.local.jars import kafka_version
 from infra.runtime.lifespan import StartupError
@@ -72,8 +73,8 @@ SERVICES: Final = (
         settings=frozenset(
             """
             ACCEPTANCE ADMIN_ADDRESS DATABASE GROUP_COMMANDS_MAX GRPC_ADDRESS GRPC_SHARED_ADDRESS
-            KAFKA_BOOTSTRAP_SERVERS LATE_FILLS LINE_QUANTITY_MAX LOG_LEVEL LOG_RETENTION_HOURS ORDER_TOTAL_MAX
-            QUEUE_COMMANDS_MAX RESTRICTED_PRODUCTS SHARDS SUBSCRIPTIONS_MAX TOPIC_PREFIX
+            KAFKA_BOOTSTRAP_SERVERS KAFKA_CLIENT_CONFIG LATE_FILLS LINE_QUANTITY_MAX LOG_LEVEL LOG_RETENTION_HOURS
+            ORDER_TOTAL_MAX QUEUE_COMMANDS_MAX RESTRICTED_PRODUCTS SHARDS SUBSCRIPTIONS_MAX TOPIC_PREFIX
             """.split()
         ),
     ),
@@ -84,8 +85,8 @@ SERVICES: Final = (
             """
             ADMIN_ADDRESS ANALYTICS_ADDRESS BREAKER_OUTCOMES BREAKER_PAUSE_SECONDS
             BREAKER_PAUSE_SECONDS_MAX BREAKER_RETRIES_PERCENT_MAX BUS CATCH_UP_READERS_MAX DATABASE
-            GRPC_ADDRESS HTTP_ADDRESS HTTP_CONNECTIONS_MAX HTTP_ORIGINS KAFKA_BOOTSTRAP_SERVERS LOG_LEVEL
-            NAME ORDER_ADDRESS PARKED_EVENTS_MAX PORTFOLIO_ADDRESS RING_BYTES_MAX RISK_ADDRESS
+            GRPC_ADDRESS HTTP_ADDRESS HTTP_CONNECTIONS_MAX HTTP_ORIGINS KAFKA_BOOTSTRAP_SERVERS KAFKA_CLIENT_CONFIG
+            LOG_LEVEL NAME ORDER_ADDRESS PARKED_EVENTS_MAX PORTFOLIO_ADDRESS RING_BYTES_MAX RISK_ADDRESS
             SNAPSHOT_READERS_MAX STALENESS_SECONDS_MAX STREAMS_MAX STREAM_SECONDS_MAX SUBSCRIPTIONS_MAX
             TOPIC_PREFIX UNACKED_BYTES_MAX
             """.split()
@@ -104,18 +105,18 @@ class Kafka:
     """The broker between the Order Service and the Sync Server.
 
     Attributes:
-        servers: Its addresses.
+        cluster: Where it is, and how its clients are let in.
         topic_prefix: Begins the names of the topics.
         broker: The broker itself, if it is ours to run.
     """
 
-    servers: str
+    cluster: Cluster
     topic_prefix: str
     broker: LocalBroker | None
 
     def admin(self) -> TopicAdmin:
         """Its topics."""
-        return TopicAdmin(self.servers, shards=_shards(os.environ), prefix=self.topic_prefix)
+        return TopicAdmin(self.cluster, shards=_shards(os.environ), prefix=self.topic_prefix)
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -125,7 +126,10 @@ class Kafka:
     @property
     def options(self) -> tuple[str, ...]:
         """What a service that uses it is told."""
-        return "--kafka-bootstrap-servers", self.servers, "--topic-prefix", self.topic_prefix
+        return (
+            *("--kafka-bootstrap-servers", self.cluster.servers, "--kafka-client-config", self.cluster.config_file),
+            *("--topic-prefix", self.topic_prefix),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

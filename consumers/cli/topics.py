@@ -9,6 +9,7 @@ from consumers.cli.arguments import SHARDS
 from consumers.cli.asyncapi import document
 from consumers.cli.console import complain, say
 from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.lifespan import EXIT_UNUSABLE, StartupError
 
 
@@ -30,9 +31,10 @@ async def _on_broker(options: Namespace) -> int:
 
 async def _admin(options: Namespace) -> TopicAdmin:
     """The topics, with the partitions that were asked for, else those that they have."""
+    cluster = Cluster.read(options.bootstrap_servers, options.kafka_client_config)
 
     def of(shards: int) -> TopicAdmin:
-        return TopicAdmin(options.bootstrap_servers, shards=shards, prefix=options.topic_prefix)
+        return TopicAdmin(cluster, shards=shards, prefix=options.topic_prefix)
 
     if options.shards is not None:
         return of(options.shards)

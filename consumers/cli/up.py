@@ -57,7 +57,7 @@ async def _run(plan: Plan) -> None:
         if plan.postgres is not None:
             say(f"{'postgres':<10} {plan.postgres.shown}   a schema stateset_… for each service")
         if plan.kafka is not None:
-            say(f"{'kafka':<10} {plan.kafka.servers}   topics {', '.join(plan.kafka.topics)}")
+            say(f"{'kafka':<10} {plan.kafka.cluster.servers}   topics {', '.join(plan.kafka.topics)}")
         say("Everything is up. Ctrl-C stops it.")
         await asyncio.Event().wait()  # until cancelled
 

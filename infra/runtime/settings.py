@@ -12,7 +12,7 @@ from infra.runtime.lifespan import StartupError
 
 # Every prefix that some process of the system reads: a variable under another process's prefix is not ours to judge.
 _PREFIXES: Final = ("STATESET_ORDER_", "STATESET_SYNC_", "STATESET_PORTFOLIO_", "STATESET_RISK_", "STATESET_ANALYTICS_")
-_SHARED: Final = frozenset({"STATESET_SUPERVISED", "STATESET_KAFKA_BOOTSTRAP_SERVERS"})
+_SHARED: Final = frozenset({"STATESET_SUPERVISED", "STATESET_KAFKA_BOOTSTRAP_SERVERS", "STATESET_KAFKA_CLIENT_CONFIG"})
 
 
 class Settings(BaseSettings):

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from stateset.order.v1.order_event_pb2 import OrderEvent
 
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.errors import BrokerError, FencedError, ForeignRecordError
 from infra.runtime.kafka.headers import Place, event_headers, place_of, state_headers
 from infra.runtime.kafka.lookup import FoundTopic, Lookup
@@ -31,8 +32,8 @@ class KafkaBus:
     broker refuses whoever published before, even if it was only paused.
     """
 
-    def __init__(self, bootstrap_servers: str, *, topic_prefix: str, log_epoch: str, shards: int) -> None:
-        self._servers = bootstrap_servers
+    def __init__(self, cluster: Cluster, *, topic_prefix: str, log_epoch: str, shards: int) -> None:
+        self._cluster = cluster
         self._transactional_id = f"stateset.{topic_prefix}{log_epoch}"
         self._topics = (EVENTS.name(topic_prefix), STATE.name(topic_prefix))
         self._log_epoch = log_epoch
@@ -42,7 +43,7 @@ class KafkaBus:
         """See `Bus.next_seqs`."""
 
         def work() -> list[int]:
-            with closing(Lookup(self._servers, committed=True)) as lookup:
+            with closing(Lookup(self._cluster, committed=True)) as lookup:
                 found = [self._last(lookup, topic) for topic in lookup.topics(self._topics)]
             return [max(last[shard].seq + 1 if shard in last else 1 for last in found) for shard in range(self._shards)]
 
@@ -52,9 +53,9 @@ class KafkaBus:
     async def take_over(self, kept: Cursors, earliest: Sequence[int]) -> AsyncIterator["KafkaPublication"]:
         """See `Bus.take_over`."""
         thread = ThreadPoolExecutor(1, thread_name_prefix="relay")
-        producer = TransactionalProducer(self._servers, self._transactional_id)
-        lookup = Lookup(self._servers, committed=True)
-        publication = KafkaPublication(thread, producer, lookup, self._topics, self._servers)
+        producer = TransactionalProducer(self._cluster, self._transactional_id)
+        lookup = Lookup(self._cluster, committed=True)
+        publication = KafkaPublication(thread, producer, lookup, self._topics, self._cluster)
         try:
             await publication.begin(lambda topic: self._cursors(lookup, topic, kept, earliest))
             yield publication
@@ -112,10 +113,10 @@ class KafkaPublication:
         producer: TransactionalProducer,
         lookup: Lookup,
         topics: Sequence[str],
-        servers: str,
+        cluster: Cluster,
     ) -> None:
         self._thread = thread
-        self._servers = servers
+        self._cluster = cluster
         self._producer = producer
         self._lookup = lookup
         self._topics = topics
@@ -145,7 +146,7 @@ class KafkaPublication:
         def work() -> None:
             self._producer.take_over()
             look()  # another log's topics are refused here, before anything is written to them
-            if undo_undecided(self._producer, self._lookup, self._topics, self._servers):
+            if undo_undecided(self._producer, self._lookup, self._topics, self._cluster):
                 look()
             self._sent = {key: cursor.next_seq for key, cursor in self._committed.items()}
             self._usable = True

@@ -6,6 +6,7 @@ from contextlib import closing
 
 from stateset.order.v1.order_event_pb2 import OrderEvent
 
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.errors import BrokerError, TopicMissingError
 from infra.runtime.kafka.headers import event_headers, replay_header
 from infra.runtime.kafka.lookup import Lookup
@@ -18,8 +19,8 @@ from order.application.relay_ports import BusRefusedError, BusUnavailableError
 class KafkaReplay:
     """See `relay_ports.ReplayBus`. Its producer is not the relay's, which it must not fence."""
 
-    def __init__(self, bootstrap_servers: str, *, topic_prefix: str, log_epoch: str, shards: int) -> None:
-        self._servers = bootstrap_servers
+    def __init__(self, cluster: Cluster, *, topic_prefix: str, log_epoch: str, shards: int) -> None:
+        self._cluster = cluster
         self._transactional_id = f"stateset.{topic_prefix}{log_epoch}.replay"
         self._topic = REPLAY.name(topic_prefix)
         self._shards = shards
@@ -39,11 +40,11 @@ class KafkaReplay:
         return self._topic
 
     def _publish(self, replay_id: str, events: Sequence[LoggedEvent]) -> None:
-        with closing(Lookup(self._servers, committed=True)) as lookup:
+        with closing(Lookup(self._cluster, committed=True)) as lookup:
             partitions = lookup.topic(self._topic).partitions
         if partitions != self._shards:
             raise BusRefusedError(f"topic {self._topic} has {partitions} partitions, the log {self._shards} shards")
-        with closing(TransactionalProducer(self._servers, self._transactional_id)) as producer:
+        with closing(TransactionalProducer(self._cluster, self._transactional_id)) as producer:
             producer.take_over()
             producer.begin()
             for event in events:

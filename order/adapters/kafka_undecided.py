@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Final
 
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.errors import BrokerError
 from infra.runtime.kafka.lookup import FoundTopic, Lookup, partition_of
 from infra.runtime.kafka.producer import TransactionalProducer
@@ -20,7 +21,7 @@ _LOOK_SECONDS: Final = 0.05
 _log = get_logger(__name__)
 
 
-def undo_undecided(producer: TransactionalProducer, lookup: Lookup, topics: Sequence[str], servers: str) -> bool:
+def undo_undecided(producer: TransactionalProducer, lookup: Lookup, topics: Sequence[str], cluster: Cluster) -> bool:
     """Undoes them in a transaction of the producer, which has taken over; returns whether there were any.
 
     Its records are copies of the first that is undecided in each partition, so that those who read uncommitted records
@@ -32,7 +33,7 @@ def undo_undecided(producer: TransactionalProducer, lookup: Lookup, topics: Sequ
     undecided = _undecided(lookup, topics)
     if not undecided:
         return False
-    with closing(Lookup(servers, committed=False)) as reader:
+    with closing(Lookup(cluster, committed=False)) as reader:
         records = [record for topic, offsets in undecided.items() for record in reader.first(topic, offsets).values()]
     producer.begin()
     for record in records:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Final, TypeVar
 
 from infra.kernel.position import LogEpochChangedError, Position
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.errors import BrokerError, ForeignRecordError, OffsetGoneError, TopicMissingError
 from infra.runtime.kafka.headers import place_of
 from infra.runtime.kafka.lookup import FoundTopic, Lookup, partition_of
@@ -26,8 +27,8 @@ _LOOKS_MAX: Final = 3
 class KafkaOffsets:
     """Looks records up that are committed, as other teams' consumers see them. Each question is a look of its own."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, threads: Executor) -> None:
-        self._servers = bootstrap_servers
+    def __init__(self, cluster: Cluster, topic: str, threads: Executor) -> None:
+        self._cluster = cluster
         self._topic = topic
         self._threads = threads
         self._asked = 0
@@ -57,7 +58,7 @@ class KafkaOffsets:
             return self._looked_once(work)
 
     def _looked_once(self, work: Callable[[Lookup], T]) -> T:
-        with closing(Lookup(self._servers, committed=True)) as lookup:
+        with closing(Lookup(self._cluster, committed=True)) as lookup:
             return work(lookup)
 
     def _described(self, lookup: Lookup, head: LogHead) -> FoundTopic:
@@ -71,11 +72,11 @@ class KafkaOffsets:
 
 
 @asynccontextmanager
-async def open_offsets(bootstrap_servers: str, *, topic_prefix: str = "") -> AsyncIterator[KafkaOffsets]:
+async def open_offsets(cluster: Cluster, *, topic_prefix: str = "") -> AsyncIterator[KafkaOffsets]:
     """Looks at this broker; at the end, waits for whoever looks."""
     threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="kafka-offsets")
     try:
-        yield KafkaOffsets(bootstrap_servers, EVENTS.name(topic_prefix), threads)
+        yield KafkaOffsets(cluster, EVENTS.name(topic_prefix), threads)
     finally:
         await asyncio.to_thread(threads.shutdown, cancel_futures=True)
 

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 
 from infra.kernel.position import Position, check_log, check_start
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.consumer import Reader, open_reader
 from infra.runtime.kafka.errors import BrokerError, ForeignRecordError
 from infra.runtime.kafka.lookup import Lookup, partition_of
@@ -48,11 +49,11 @@ class KafkaSource:
     """
 
     def __init__(
-        self, orders: EventSource, bootstrap_servers: str, *, topic_prefix: str = "", stall_seconds: float = 10.0
+        self, orders: EventSource, cluster: Cluster, *, topic_prefix: str = "", stall_seconds: float = 10.0
     ) -> None:
         """Orders answers for the log itself; a larger stall_seconds tolerates a slower relay."""
         self._orders = orders
-        self._servers = bootstrap_servers
+        self._cluster = cluster
         self._topic = EVENTS.name(topic_prefix)
         self._stall_seconds = stall_seconds
         self._started = False
@@ -99,7 +100,7 @@ class KafkaSource:
             check_log(start, head.log_epoch, len(head.next_seq))
             check_start(start, head.earliest_seq, head.next_seq, shards)
         assembly, watch = Assembly(start, shards), Watch(self._stall_seconds)
-        tail = _Tail(self._orders, self._servers, self._topic, assembly, watch, starting)
+        tail = _Tail(self._orders, self._cluster, self._topic, assembly, watch, starting)
         watch.look(start, head, _now())
         async with aclosing(tail.run()) as arrivals:
             async for batches in arrivals:
@@ -111,7 +112,7 @@ class _Tail:
     """One reader: a consumer after the other, and what each of them lacks from the Order Service."""
 
     orders: EventSource
-    servers: str
+    cluster: Cluster
     topic: str
     assembly: Assembly
     watch: Watch
@@ -146,7 +147,7 @@ class _Tail:
         """One consumer's arrivals; ends when a shard stands still that should not."""
         starts = await asyncio.to_thread(self._starts, self.assembly.wanted())
         self.starting = False
-        async with open_reader(self.servers, self.topic, starts) as reader:
+        async with open_reader(self.cluster, self.topic, starts) as reader:
             while not self.stalled:
                 async with aclosing(self._taken(await self._arrived(reader))) as arrivals:
                     async for batches in arrivals:
@@ -157,7 +158,7 @@ class _Tail:
 
     def _starts(self, wanted: Mapping[int, int]) -> dict[int, int]:
         shards = len(self.assembly.position.next_seq)
-        with closing(Lookup(self.servers, committed=False)) as lookup:
+        with closing(Lookup(self.cluster, committed=False)) as lookup:
             topic = lookup.topic(self.topic)
             if topic.partitions != shards:
                 raise StartupError(

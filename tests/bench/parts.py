@@ -16,6 +16,7 @@ from asyncpg.exceptions import PostgresError
 from sqlalchemy.engine import make_url
 
 from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import Installation, LocalBroker
 from infra.runtime.kafka.local.java import NoLocalKafkaError
 from infra.runtime.lifespan import StartupError
@@ -37,19 +38,19 @@ class Bus:
     """A broker with empty topics for one log of `SHARDS` shards.
 
     Attributes:
-        servers: Where it is.
+        cluster: Where it is.
         prefix: What the names of the topics begin with.
         pid: The broker's process, if it is ours.
     """
 
-    servers: str
+    cluster: Cluster
     prefix: str
     pid: int | None
 
     @property
     def options(self) -> tuple[str, ...]:
         """What the services are told about it."""
-        return ("--kafka-bootstrap-servers", self.servers, "--topic-prefix", self.prefix)
+        return ("--kafka-bootstrap-servers", self.cluster.servers, "--topic-prefix", self.prefix)
 
     def cpu_seconds(self) -> float:
         """The broker's CPU time so far; 0 if it runs somewhere else."""
@@ -67,11 +68,11 @@ def kafka(folder: Path) -> Iterator[Bus]:
         given = os.environ.get("STATESET_KAFKA_BOOTSTRAP_SERVERS")
         own = None if given else stack.enter_context(_own_broker(folder))
         bus = Bus(
-            servers=given or (own.address if own else ""),
+            cluster=Cluster(servers=given or (own.address if own else "")),
             prefix=f"bench-{secrets.token_hex(4)}.",
             pid=own.pid if own else None,
         )
-        admin = TopicAdmin(bus.servers, shards=SHARDS, prefix=bus.prefix)
+        admin = TopicAdmin(bus.cluster, shards=SHARDS, prefix=bus.prefix)
         try:
             asyncio.run(admin.apply())
         except StartupError as error:

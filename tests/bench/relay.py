@@ -64,7 +64,7 @@ def relayed(folder: Path, bus: Bus, events: int) -> Iterator[Relayed]:
     options = ("--database", database, "--admin-address", admin, *bus.options)
     with (
         run_server("order", options, folder / "order.log") as order,
-        closing(Lookup(bus.servers, committed=True)) as lookup,
+        closing(Lookup(bus.cluster, committed=True)) as lookup,
     ):
         started = await_metric(admin, "stateset_order_relay_takeovers_total", 1, seconds_max=_TAKE_OVER_SECONDS)
         cpu, bus_cpu = order.cpu_seconds(), bus.cpu_seconds()

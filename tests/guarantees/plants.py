@@ -26,6 +26,7 @@ from consumers.portfolio import store as portfolio
 from consumers.portfolio.model import NOTHING
 from infra.runtime.grpc.door import Door
 from infra.runtime.grpc.wire import embedded
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.sqlite import SqliteDatabase
 from order.adapters import kafka_publisher, sql_group
 from order.adapters.kafka_publisher import KafkaBus
@@ -132,8 +133,8 @@ def relays_without_fencing(stack: ExitStack) -> None:
     """Each relay has an id of its own at the broker, which so refuses none of them."""
     begin, numbers = KafkaBus.__init__, count(1)
 
-    def mutant(self: KafkaBus, *servers: str, **options: Any) -> None:  # noqa: ANN401 - as the original
-        begin(self, *servers, **options)
+    def mutant(self: KafkaBus, cluster: Cluster, **options: Any) -> None:  # noqa: ANN401 - as the original
+        begin(self, cluster, **options)
         self._transactional_id += f".{next(numbers)}"
 
     _put(stack, KafkaBus, "__init__", mutant)

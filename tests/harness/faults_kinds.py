@@ -114,7 +114,7 @@ def stranger(system: System) -> Fault:
 
 
 def _start_stranger(system: System) -> tuple[int, str]:
-    kafka = ("--kafka-bootstrap-servers", system.kafka.servers, "--topic-prefix", system.kafka.topic_prefix)
+    kafka = ("--kafka-bootstrap-servers", system.kafka.cluster.servers, "--topic-prefix", system.kafka.topic_prefix)
     addresses = ("--grpc-address", free_address(), "--admin-address", free_address())
     database = ("--database", f"sqlite:///{system.plan.data_dir}/stranger.db", "--shards", str(SHARDS))
     done = subprocess.run(

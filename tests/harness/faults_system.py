@@ -63,7 +63,7 @@ class System:
 
     def published(self) -> dict[int, list[tuple[int, str]]]:
         """By partition the seq and the log epoch of every record that others are given, to the very end."""
-        records = read_topic(self.kafka.servers, EVENTS.name(self.kafka.topic_prefix), SHARDS)
+        records = read_topic(self.kafka.cluster.servers, EVENTS.name(self.kafka.topic_prefix), SHARDS)
         return {
             partition: [(int(headers["ce_sequence"]), headers["ce_logepoch"]) for headers in map(headers_of, each_of)]
             for partition, each_of in records.items()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import HOST, Installation, LocalBroker, serves
 from infra.runtime.kafka.local.java import NoLocalKafkaError
 from tests.harness.async_calls import call_async
@@ -29,6 +30,11 @@ class Kafka:
 
     servers: str
     prefix: str
+
+    @property
+    def cluster(self) -> Cluster:
+        """The broker as our clients are told of it."""
+        return Cluster(servers=self.servers)
 
 
 class BrokerProcess:
@@ -88,14 +94,28 @@ class BrokerProcess:
 @contextmanager
 def local_broker(folder: Path) -> Iterator[BrokerProcess]:
     """A broker of the test's own, serving; without Java or Maven the test is skipped, and fails in CI."""
+    port, controller_port = free_ports(2)
+    broker = LocalBroker(
+        installation=installed(folder), folder=folder / "kafka", port=port, controller_port=controller_port
+    )
+    with serving(broker) as process:
+        yield process
+
+
+def installed(folder: Path) -> Installation:
+    """What a broker runs on, complete; without Java or Maven the test is skipped, and fails in CI."""
     try:
         installation = Installation.find(folder, os.environ)
     except NoLocalKafkaError as error:
         missing("Kafka", str(error))
     installation.complete(os.environ)
-    port, controller_port = free_ports(2)
-    broker = LocalBroker(installation=installation, folder=folder / "kafka", port=port, controller_port=controller_port)
-    process = BrokerProcess(broker, folder / "kafka.log")
+    return installation
+
+
+@contextmanager
+def serving(broker: LocalBroker) -> Iterator[BrokerProcess]:
+    """The broker's process while the context lasts; it logs beside its folder."""
+    process = BrokerProcess(broker, broker.folder.with_suffix(".log"))
     try:
         process.start()
         yield process

@@ -21,7 +21,7 @@ class TopicWriter:
     def __init__(self, kafka: Kafka, log: LogMaker) -> None:
         self.kafka = kafka
         self.log = log
-        self.admin = TopicAdmin(kafka.servers, shards=log.shards, prefix=kafka.prefix)
+        self.admin = TopicAdmin(kafka.cluster, shards=log.shards, prefix=kafka.prefix)
         self._topic = EVENTS.name(kafka.prefix)
         self._published = 0
 

@@ -41,12 +41,12 @@ class RelayedLog:
         self.heads = heads
         self.events = EVENTS.name(kafka.prefix)
         self.state = STATE.name(kafka.prefix)
-        self.admin = TopicAdmin(kafka.servers, shards=SHARDS, prefix=kafka.prefix)
+        self.admin = TopicAdmin(kafka.cluster, shards=SHARDS, prefix=kafka.prefix)
         self._orders = 0
 
     def bus(self, **changes: Any) -> KafkaBus:  # noqa: ANN401 - any argument
         given = {"topic_prefix": self.kafka.prefix, "log_epoch": self.log.log_epoch, "shards": SHARDS, **changes}
-        return KafkaBus(self.kafka.servers, **given)
+        return KafkaBus(self.kafka.cluster, **given)
 
     def lease(self, holder: str = "first", clock: Any = None) -> SqlLease:  # noqa: ANN401 - any clock
         return SqlLease(self.database, clock or SystemClock(), holder=holder)

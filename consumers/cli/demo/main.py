@@ -78,7 +78,7 @@ async def _demo(options: Namespace, advise: Callable[[str], None]) -> Report:
     refuse_unwritable(options.data_dir)  # the report belongs there
     work = await Work.load(options.orders)
     # On a Kafka that others use, a log of one run has topics of one run.
-    prefix = f"demo-{secrets.token_hex(4)}." if bus.servers else ""
+    prefix = f"demo-{secrets.token_hex(4)}." if bus.cluster else ""
     folder, database = options.data_dir / _FOLDER, options.database
     workers = options.order_workers
     with prepare(folder, ANY_PORTS, bus, topic_prefix=prefix, database=database, order_workers=workers) as prepared:

@@ -91,6 +91,6 @@ async def prove(
         tell("All have caught up. Comparing.")
         published = None
         if plan.kafka is not None:
-            published = await Published.read(plan.kafka.servers, plan.kafka.topics, head)
+            published = await Published.read(plan.kafka.cluster, plan.kafka.topics, head)
         seen = await observe(services, head, positions, published)
     return Proof(events=seen.figures.events, seconds=seconds, checks=checks(work.figures, seen))

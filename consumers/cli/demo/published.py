@@ -14,6 +14,7 @@ from consumers.cli.demo.records import Reader, Record, read_topic
 from infra.kernel.digest import Digest
 from infra.kernel.position import Position
 from infra.kernel.shard import shard_of
+from infra.runtime.kafka.cluster import Cluster
 
 _READ_SECONDS: Final = 30.0
 _READ_EVENTS_PER_SECOND: Final = 1000
@@ -102,7 +103,7 @@ class Published:
     state: StateTopic
 
     @classmethod
-    async def read(cls, servers: str, topics: Sequence[str], log: Position) -> Self:
+    async def read(cls, cluster: Cluster, topics: Sequence[str], log: Position) -> Self:
         """Reads the topics of events and of state up to the log's end, or as far as they come.
 
         Raises:
@@ -112,7 +113,7 @@ class Published:
         events, state = EventsTopic(Reading(log.next_seq)), StateTopic(log)
         readers: tuple[Reader, Reader] = (events, state)
         for topic, reader in zip(topics, readers, strict=True):
-            await asyncio.to_thread(read_topic, servers, topic, len(log.next_seq), reader, seconds)
+            await asyncio.to_thread(read_topic, cluster, topic, len(log.next_seq), reader, seconds)
         return cls(events=events, state=state)
 
 

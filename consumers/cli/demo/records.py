@@ -8,6 +8,8 @@ from typing import Final, Protocol
 from confluent_kafka import OFFSET_BEGINNING, TIMESTAMP_CREATE_TIME, Consumer, KafkaError, Message, TopicPartition
 
 from consumers.cli.demo.failure import DemoError
+from infra.runtime.kafka.cluster import Cluster
+from infra.runtime.kafka.errors import Ear
 
 _POLL_SECONDS: Final = 0.1
 
@@ -33,7 +35,7 @@ class Reader(Protocol):
         """Whether every record has come that is due in the partition."""
 
 
-def read_topic(servers: str, topic: str, partitions: int, reader: Reader, seconds: float) -> None:
+def read_topic(cluster: Cluster, topic: str, partitions: int, reader: Reader, seconds: float) -> None:
     """Reads until every partition has all that is due and then ends, or until the time is up; the reader knows which.
 
     Raises:
@@ -41,7 +43,7 @@ def read_topic(servers: str, topic: str, partitions: int, reader: Reader, second
     """
     consumer = Consumer(
         {
-            "bootstrap.servers": servers,
+            **cluster.client(Ear().hear),
             "group.id": "stateset-demo",  # asked for by the client; never joined
             "enable.auto.commit": False,
             "enable.partition.eof": True,

@@ -18,6 +18,8 @@ from confluent_kafka.admin import (
     TopicDescription,
 )
 
+from infra.runtime.kafka.cluster import Cluster
+from infra.runtime.kafka.errors import AWAY, Ear
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import TOPICS, Topic
 
@@ -27,16 +29,6 @@ _POLL_SECONDS: Final = 0.05
 _TO_MEND: Final = "run `stateset topics apply`"
 
 T = TypeVar("T")
-
-_AWAY: Final = frozenset(
-    {
-        KafkaError._TRANSPORT,  # noqa: SLF001 - confluent-kafka's public name for librdkafka's own codes
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - as above
-        KafkaError._RESOLVE,  # noqa: SLF001 - as above
-        KafkaError._TIMED_OUT,  # noqa: SLF001 - as above
-        KafkaError.REQUEST_TIMED_OUT,
-    }
-)
 
 
 class BrokerAwayError(StartupError):
@@ -104,11 +96,13 @@ class TopicAdmin:
     Every method raises `StartupError`, in one line, when the broker refuses: `BrokerAwayError` when it does not answer.
     """
 
-    def __init__(self, bootstrap_servers: str, *, shards: int, prefix: str) -> None:
+    def __init__(self, cluster: Cluster, *, shards: int, prefix: str) -> None:
         self.shards = shards
-        self._servers = bootstrap_servers
+        self._servers = cluster.servers
+        self._config_file = cluster.config_file
         self._prefix = prefix
-        self._client = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
+        self._ear = Ear()
+        self._client = AdminClient(cluster.client(self._ear.hear))
 
     async def partitions(self) -> int | None:
         """How many the topics have; none where there is no topic.
@@ -216,27 +210,40 @@ class TopicAdmin:
 
     async def _answer(self, future: "Future[T]", *, unless: int | None = None) -> T | None:
         """The broker's answer; none if it answers with the one error that is no matter."""
+        answer = asyncio.wrap_future(future)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS + 1):
-                return await asyncio.wrap_future(future)
+                while not answer.done():
+                    self._refuse_a_refusal()
+                    await asyncio.wait({answer}, timeout=_POLL_SECONDS)
+                return await answer
         except KafkaException as error:
             refusal: Any = error.args[0]
             if refusal.code() == unless:
                 return None
-            if refusal.code() in _AWAY:
-                raise BrokerAwayError(f"no Kafka answers at {self._servers} ({refusal.str()})") from error
+            if refusal.code() in AWAY:
+                why = self._ear.reason(refusal).str()
+                raise BrokerAwayError(f"no Kafka answers at {self._servers} ({why})") from error
             raise StartupError(f"Kafka at {self._servers}: {refusal.str()}") from error
         except TimeoutError as error:
             raise BrokerAwayError(f"no Kafka answers at {self._servers}") from error
 
+    def _refuse_a_refusal(self) -> None:
+        """Who is not let in asks again and again, for as long as the request may take."""
+        self._client.poll(0)
+        if self._ear.refusal is not None:
+            raise StartupError(
+                f"there is no way into Kafka at {self._servers} ({self._ear.refusal.str()}): mend {self._config_file}"
+            )
 
-async def check_topics(bootstrap_servers: str, *, shards: int, topic_prefix: str) -> None:
+
+async def check_topics(cluster: Cluster, *, shards: int, topic_prefix: str) -> None:
     """Looks whether the topics are there and fit the log, before anything is read or published.
 
     Raises:
         StartupError: One is missing or has another number of partitions than the log has shards; or Kafka is away.
     """
-    found = await TopicAdmin(bootstrap_servers, shards=shards, prefix=topic_prefix).diff()
+    found = await TopicAdmin(cluster, shards=shards, prefix=topic_prefix).diff()
     _refuse_partitions(found)
     for difference in found:
         if difference.is_missing:

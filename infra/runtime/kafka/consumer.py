@@ -8,7 +8,8 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
-from infra.runtime.kafka.errors import QUIET, BrokerError, broker_error
+from infra.runtime.kafka.cluster import Cluster
+from infra.runtime.kafka.errors import BrokerError, Ear, broker_error
 
 _BATCH_RECORDS_MAX: Final = 500
 _BATCHES_AHEAD_MAX: Final = 4  # handed over and not yet taken; beyond it the thread stops asking
@@ -18,12 +19,12 @@ _QUEUE_KBYTES: Final = 16_384  # fetched and not yet handed over, beside one fet
 
 
 @asynccontextmanager
-async def open_reader(bootstrap_servers: str, topic: str, starts: Mapping[int, int]) -> AsyncIterator["Reader"]:
+async def open_reader(cluster: Cluster, topic: str, starts: Mapping[int, int]) -> AsyncIterator["Reader"]:
     """Reads every record from the given offset of each partition on, committed or not, while the context lasts.
 
     There is no group and nothing is committed: where to start is the caller's knowledge.
     """
-    reader = Reader(bootstrap_servers, topic, starts)
+    reader = Reader(cluster, topic, starts)
     try:
         yield reader
     finally:
@@ -38,10 +39,11 @@ def queue_kbytes(partitions: int) -> int:
 class Reader:
     """The thread, and the queue between it and the loop."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, starts: Mapping[int, int]) -> None:
+    def __init__(self, cluster: Cluster, topic: str, starts: Mapping[int, int]) -> None:
+        self._ear = Ear()
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap_servers,
+                **cluster.client(self._ear.hear),
                 "group.id": "stateset.reader",  # asked for by the library; never joined
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -53,7 +55,6 @@ class Reader:
                 "socket.nagle.disable": True,
                 "reconnect.backoff.ms": 50,
                 "reconnect.backoff.max.ms": 1_000,
-                **QUIET,
             }
         )
         self._starts = [TopicPartition(topic, partition, offset) for partition, offset in starts.items()]
@@ -70,7 +71,7 @@ class Reader:
 
         Raises:
             OffsetGoneError: An offset is not there: nothing is ever skipped instead.
-            BrokerError: The broker says no. A broker that is away is waited for.
+            BrokerError: The broker says no, or does not let us in. A broker that is away is waited for.
         """
         arrived = await self._arrived.get()
         if isinstance(arrived, BrokerError):
@@ -103,6 +104,8 @@ class Reader:
         if not self._room.acquire(timeout=_POLL_SECONDS):
             return
         first = self._consumer.poll(_POLL_SECONDS)
+        if self._ear.refusal is not None:
+            raise broker_error(self._ear.refusal, self._doing)
         if first is None:
             self._room.release()
             return

@@ -17,7 +17,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from infra.runtime.kafka.errors import QUIET, BrokerError, broker_error
+from infra.runtime.kafka.cluster import Cluster
+from infra.runtime.kafka.errors import BrokerError, Ear, broker_error, kafka_error
 
 _ANSWER_SECONDS: Final = 3.0  # of one request, and of the silence between two records
 _TAIL_RECORDS: Final = 16  # behind the last record lie markers, and perhaps what an undone transaction has left
@@ -44,17 +45,14 @@ class Lookup:
     Every call raises BrokerError when the broker does not answer, TopicMissingError when the topic is not there.
     """
 
-    def __init__(self, bootstrap_servers: str, *, committed: bool) -> None:
+    def __init__(self, cluster: Cluster, *, committed: bool) -> None:
         """Readers of `committed` records see no record of a transaction that is open or was undone."""
-        server: dict[str, str | int | float | bool] = {
-            "bootstrap.servers": bootstrap_servers,
-            **QUIET,
-            "socket.nagle.disable": True,
-        }
-        self._admin = AdminClient(server)
+        self._ear = Ear()
+        client = {**cluster.client(self._ear.hear), "socket.nagle.disable": True}
+        self._admin = AdminClient(client)
         self._consumer = Consumer(
             {
-                **server,
+                **client,
                 "group.id": "stateset.lookup",  # never joined, nothing is ever committed
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -78,7 +76,7 @@ class Lookup:
 
     def topics(self, names: Sequence[str]) -> list[FoundTopic]:
         """The topics, asked for at once."""
-        with _told(f"describing {', '.join(names)}"):
+        with self._told(f"describing {', '.join(names)}"):
             futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=_ANSWER_SECONDS)
             found = [futures[name].result(timeout=2 * _ANSWER_SECONDS) for name in names]
         return [
@@ -88,7 +86,7 @@ class Lookup:
 
     def ends(self, topic: FoundTopic) -> dict[int, tuple[int, int]]:
         """Per partition its first offset, and the one behind its last. What is there need not be a record."""
-        with _told(f"asking for the ends of {topic.name}"):
+        with self._told(f"asking for the ends of {topic.name}"):
             return {
                 partition: self._consumer.get_watermark_offsets(
                     TopicPartition(topic.name, partition), timeout=_ANSWER_SECONDS, cached=False
@@ -133,14 +131,14 @@ class Lookup:
             open_partitions.discard(partition)
             if not open_partitions:
                 break
-            with _told(f"reading {topic.name}"):  # what follows here would only keep the others waiting
+            with self._told(f"reading {topic.name}"):  # what follows here would only keep the others waiting
                 self._consumer.incremental_unassign([TopicPartition(topic.name, partition)])
         return found
 
     def _latest(self, topic: FoundTopic, level: IsolationLevel) -> dict[int, int]:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic.name, partition): latest for partition in range(topic.partitions)}
-        with _told(f"asking for the ends of {topic.name}"):
+        with self._told(f"asking for the ends of {topic.name}"):
             found = self._admin.list_offsets(asked, isolation_level=level, request_timeout=_ANSWER_SECONDS)
             return {each.partition: future.result(timeout=2 * _ANSWER_SECONDS).offset for each, future in found.items()}
 
@@ -158,7 +156,7 @@ class Lookup:
         """Records, and per partition an end that is told as an error, for as long as one reads on."""
         if not starts:
             return
-        with _told(f"reading {topic}"):
+        with self._told(f"reading {topic}"):
             self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
         deadline = time.monotonic() + _ANSWER_SECONDS
         while time.monotonic() < deadline:
@@ -172,19 +170,20 @@ class Lookup:
             yield message
         raise BrokerError(f"reading {topic}: no answer within {_ANSWER_SECONDS} s")
 
+    @contextmanager
+    def _told(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            self._admin.poll(0)
+            self._consumer.poll(0)
+            raise broker_error(self._ear.reason(kafka_error(error)), doing) from error
+        except TimeoutError as error:
+            raise BrokerError(f"{doing}: no answer") from error
+
 
 def partition_of(message: Message) -> int:
     """The partition of what a consumer has handed out."""
     partition = message.partition()
     assert partition is not None, "a message that never was on a broker"  # noqa: S101 - the library's types allow for it
     return partition
-
-
-@contextmanager
-def _told(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except KafkaException as error:
-        raise broker_error(error, doing) from error
-    except TimeoutError as error:
-        raise BrokerError(f"{doing}: no answer") from error

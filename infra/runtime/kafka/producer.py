@@ -7,7 +7,8 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from infra.runtime.kafka.errors import QUIET, BrokerError, broker_error
+from infra.runtime.kafka.cluster import Cluster
+from infra.runtime.kafka.errors import BrokerError, Ear, broker_error, kafka_error
 from infra.runtime.kafka.headers import Headers
 
 _SLICE_SECONDS: Final = 0.5  # of a wait inside librdkafka, which cannot be interrupted
@@ -25,12 +26,13 @@ class TransactionalProducer:
     done with it but to close it: the next producer of the id undoes what this one left open.
     """
 
-    def __init__(self, bootstrap_servers: str, transactional_id: str) -> None:
+    def __init__(self, cluster: Cluster, transactional_id: str) -> None:
         self._failed: KafkaError | None = None
         self._closing = False
+        self._ear = Ear()
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap_servers,
+                **cluster.client(self._ear.hear),
                 "client.id": transactional_id,
                 "transactional.id": transactional_id,
                 "transaction.timeout.ms": _TRANSACTION_TIMEOUT_MS,
@@ -51,7 +53,6 @@ class TransactionalProducer:
                 # A commit vouches for every record of its transaction; what is left to be told is why one failed.
                 "delivery.report.only.error": True,
                 "on_delivery": self._hear,
-                **QUIET,
             }
         )
 
@@ -173,8 +174,10 @@ class TransactionalProducer:
     def _why(self, error: KafkaException | KafkaError, doing: str) -> BrokerError:
         """What a failed record or a fatal error was told with says more than the refusals that follow it."""
         said = broker_error(error, doing)
-        told = self._told() if type(said) is BrokerError else None
-        return said if told is None else broker_error(told, doing)
+        if type(said) is not BrokerError:
+            return said
+        told = self._told()
+        return broker_error(self._ear.reason(kafka_error(error)) if told is None else told, doing)
 
     def _told(self) -> KafkaError | KafkaException | None:
         """What is known of a failure, or waits to be heard."""

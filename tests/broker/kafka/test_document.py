@@ -23,7 +23,7 @@ DOCUMENT = (Path(__file__).parents[3] / "docs" / "kafka.md").read_text()
 
 
 async def test_the_consumer_of_the_document_prints_what_was_committed_and_nothing_else(kafka: Kafka) -> None:
-    await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).apply()
+    await TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix).apply()
     topic = EVENTS.name(kafka.prefix)
     producer = Producer({"bootstrap.servers": kafka.servers, "transactional.id": kafka.prefix})
     producer.init_transactions(30)

@@ -8,6 +8,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import HOST, Installation, LocalBroker
 from infra.runtime.kafka.local.jars import fetch_jars
 from infra.runtime.kafka.local.java import NoLocalKafkaError, find_maven
@@ -43,7 +44,7 @@ async def test_a_killed_broker_is_started_again_with_every_record_it_took(tmp_pa
     broker = here(tmp_path)
     async with supervise([broker.program()], logs=tmp_path / "logs", tell=lambda _: None) as children:
         kafka = children["kafka"]
-        await TopicAdmin(broker.address, shards=1, prefix="").apply()
+        await TopicAdmin(Cluster(servers=broker.address), shards=1, prefix="").apply()
         write(broker.address, b"before")
         assert kafka.pid is not None
         os.kill(kafka.pid, signal.SIGKILL)
@@ -54,7 +55,7 @@ async def test_a_killed_broker_is_started_again_with_every_record_it_took(tmp_pa
 
 def test_a_broker_that_was_stopped_goes_on_where_it_was_on_another_port(tmp_path: Path) -> None:
     with local_broker(tmp_path) as broker:
-        asyncio.run(TopicAdmin(broker.address, shards=1, prefix="").apply())
+        asyncio.run(TopicAdmin(Cluster(servers=broker.address), shards=1, prefix="").apply())
         write(broker.address, b"before")
     with local_broker(tmp_path) as broker:
         write(broker.address, b"after")

@@ -1,6 +1,7 @@
 import pytest
 
 from infra.runtime.kafka.admin import BrokerAwayError, TopicAdmin, check_topics
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import EVENTS, STATE, TOPICS
 from tests.harness.kafka_broker import Kafka
@@ -9,27 +10,27 @@ from tests.harness.ports import free_ports
 
 
 async def test_topics_that_are_missing_are_made_and_then_nothing_differs(kafka: Kafka) -> None:
-    admin = TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix)
+    admin = TopicAdmin(kafka.cluster, shards=3, prefix=kafka.prefix)
     assert [difference.what for difference in await admin.diff()] == ["topic"] * 3
     await admin.apply()
     assert await admin.diff() == []
     assert await admin.apply() == []
-    await check_topics(kafka.servers, shards=3, topic_prefix=kafka.prefix)
+    await check_topics(kafka.cluster, shards=3, topic_prefix=kafka.prefix)
 
 
 async def test_a_configuration_that_drifted_is_told_and_corrected(kafka: Kafka) -> None:
-    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    admin = TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix)
     await admin.apply()
     await set_retention(kafka, "1000")
     [told] = await admin.diff()
     assert str(told) == f"{EVENTS.name(kafka.prefix)}: retention.ms is 1000, and should be 604800000"
-    await check_topics(kafka.servers, shards=2, topic_prefix=kafka.prefix)
+    await check_topics(kafka.cluster, shards=2, topic_prefix=kafka.prefix)
     await admin.apply()
     assert await admin.diff() == []
 
 
 async def test_a_start_makes_topics_where_there_is_none_and_changes_none_that_is_there(kafka: Kafka) -> None:
-    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    admin = TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix)
     assert [difference.is_missing for difference in await admin.provide()] == [True] * 3
     assert await admin.provide() == []
     await set_retention(kafka, "1000")
@@ -39,7 +40,7 @@ async def test_a_start_makes_topics_where_there_is_none_and_changes_none_that_is
 
 
 async def test_a_start_makes_no_topic_among_others(kafka: Kafka) -> None:
-    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    admin = TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix)
     await admin.apply()
     missing = STATE.name(kafka.prefix)
     await delete_topic(kafka, missing)
@@ -49,26 +50,26 @@ async def test_a_start_makes_no_topic_among_others(kafka: Kafka) -> None:
 
 
 async def test_another_number_of_partitions_is_refused_in_one_line_and_left_alone(kafka: Kafka) -> None:
-    await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).apply()
-    other = TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix)
+    await TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix).apply()
+    other = TopicAdmin(kafka.cluster, shards=3, prefix=kafka.prefix)
     with pytest.raises(
         StartupError, match=r"has 2 partitions, and the log 3 shards.*`stateset topics reset --shards 3`"
     ):
         await other.apply()
     with pytest.raises(StartupError, match="has 2 partitions, and the log 3 shards"):
-        await check_topics(kafka.servers, shards=3, topic_prefix=kafka.prefix)
-    assert await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).diff() == []
+        await check_topics(kafka.cluster, shards=3, topic_prefix=kafka.prefix)
+    assert await TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix).diff() == []
 
 
 async def test_a_reset_leaves_empty_topics_with_the_new_number_of_partitions(kafka: Kafka) -> None:
-    await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).apply()
+    await TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix).apply()
     for _ in range(3):
-        await TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix).reset()
-        assert await TopicAdmin(kafka.servers, shards=3, prefix=kafka.prefix).diff() == []
+        await TopicAdmin(kafka.cluster, shards=3, prefix=kafka.prefix).reset()
+        assert await TopicAdmin(kafka.cluster, shards=3, prefix=kafka.prefix).diff() == []
 
 
 async def test_topics_that_differ_in_partitions_leave_it_to_the_caller_how_many_are_right(kafka: Kafka) -> None:
-    admin = TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix)
+    admin = TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix)
     assert await admin.partitions() is None
     await admin.apply()
     assert await admin.partitions() == 2
@@ -83,22 +84,22 @@ async def test_a_topic_that_is_missing_is_named_with_its_remedy(kafka: Kafka) ->
     with pytest.raises(
         StartupError, match=f"{kafka.prefix}stateset.order.v1.events: missing; run `stateset topics apply`"
     ):
-        await check_topics(kafka.servers, shards=3, topic_prefix=kafka.prefix)
+        await check_topics(kafka.cluster, shards=3, topic_prefix=kafka.prefix)
 
 
 async def test_a_broker_that_is_away_is_one_line() -> None:
     [port] = free_ports(1)
     with pytest.raises(BrokerAwayError, match=f"^no Kafka answers at 127.0.0.1:{port} ") as refused:
-        await check_topics(f"127.0.0.1:{port}", shards=3, topic_prefix="")
+        await check_topics(Cluster(servers=f"127.0.0.1:{port}"), shards=3, topic_prefix="")
     assert "\n" not in str(refused.value)
 
 
 async def test_two_installations_share_a_broker_by_their_prefixes(kafka: Kafka) -> None:
-    await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).apply()
-    other = TopicAdmin(kafka.servers, shards=3, prefix=f"other-{kafka.prefix}")
+    await TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix).apply()
+    other = TopicAdmin(kafka.cluster, shards=3, prefix=f"other-{kafka.prefix}")
     await other.apply()
     await other.delete()
-    assert await TopicAdmin(kafka.servers, shards=2, prefix=kafka.prefix).diff() == []
+    assert await TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix).diff() == []
     assert {topic.name(f"other-{kafka.prefix}") for topic in TOPICS} == {
         difference.topic for difference in await other.diff()
     }

@@ -9,6 +9,7 @@ import pytest
 
 from consumers.cli.arguments import SHARDS
 from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import Installation
 from infra.runtime.kafka.local.java import NoLocalKafkaError
 from infra.runtime.topics import EVENTS
@@ -43,7 +44,7 @@ async def test_a_system_on_its_own_kafka_that_is_killed_as_a_whole_goes_on(
 
 async def test_topics_of_its_own_kafka_that_are_refused_come_with_what_to_remove(tmp_path: Path) -> None:
     with local_broker(tmp_path) as broker:
-        await TopicAdmin(broker.address, shards=3, prefix="").apply()
+        await TopicAdmin(Cluster(servers=broker.address), shards=3, prefix="").apply()
     options = ("--bus", "kafka", "--data-dir", str(tmp_path), *free_options())
     outcome = await stateset("up", *options, environment={"STATESET_KAFKA_BOOTSTRAP_SERVERS": ""}, seconds=200)
     refusal, advice = outcome.err.splitlines()

@@ -142,7 +142,7 @@ async def publish_and_commit(log: RelayedLog, publication: Publication) -> None:
 
 
 async def test_records_that_are_undecided_keep_the_relay_from_publishing_behind_them(log: RelayedLog) -> None:
-    other = TransactionalProducer(log.kafka.servers, "another")
+    other = TransactionalProducer(log.kafka.cluster, "another")
     other.take_over()
     other.begin()
     await log.place(20)
@@ -240,7 +240,7 @@ async def until_refused() -> None:
 
 
 async def test_another_number_of_partitions_is_refused(kafka: Kafka, tmp_path: Path) -> None:
-    await TopicAdmin(kafka.servers, shards=SHARDS + 1, prefix=kafka.prefix).apply()
+    await TopicAdmin(kafka.cluster, shards=SHARDS + 1, prefix=kafka.prefix).apply()
     async with relayed_log(kafka, tmp_path, topics=False) as log:
         with pytest.raises(BusRefusedError, match="4 partitions"):
             await log.bus().next_seqs()
@@ -309,7 +309,7 @@ async def test_a_record_that_is_refused_is_told_by_its_reason(kafka: Kafka) -> N
     topic = f"{kafka.prefix}small"
     await make_topic(kafka, topic, partitions=SHARDS, config={"max.message.bytes": "1000"})
     for _ in range(3):  # what is thrown away because of it is told as well, now and then before it
-        with closing(TransactionalProducer(kafka.servers, topic)) as producer:
+        with closing(TransactionalProducer(kafka.cluster, topic)) as producer:
             producer.take_over()
             producer.begin()
             with pytest.raises(BrokerError, match="MSG_SIZE_TOO_LARGE"):

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.harness.kafka_broker import Kafka
 from tests.harness.order_service import order_service
 from tests.harness.ports import free_address, free_ports
@@ -44,6 +46,14 @@ async def test_commands_go_on_without_a_broker(tmp_path: Path) -> None:
     [port] = free_ports(1)
     async with order_service(tmp_path, kafka_bootstrap_servers=f"127.0.0.1:{port}") as service:
         assert (await service.place(1)).order.version == 1
+
+
+@pytest.mark.parametrize(("module", "options"), [("order", ()), ("sync", ("--bus", "kafka"))])
+def test_a_file_of_access_that_is_not_there_is_one_line(tmp_path: Path, module: str, options: tuple[str, ...]) -> None:
+    kafka = ("--kafka-bootstrap-servers", "127.0.0.1:1", "--kafka-client-config", f"{tmp_path}/none")
+    code, said = start(module, *options, *kafka, "--database", f"sqlite:///{tmp_path}/{module}.db")
+    assert code == 2
+    assert said.startswith(f"cannot read the Kafka client configuration {tmp_path}/none (")
 
 
 def test_a_kafka_bus_that_nobody_named_is_one_line(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ Replay = log_service_pb2.ReplayEventsRequest
 
 @pytest.fixture
 async def service(kafka: Kafka, tmp_path: Path) -> AsyncIterator[OrderService]:
-    await TopicAdmin(kafka.servers, shards=SHARDS, prefix=kafka.prefix).apply()
+    await TopicAdmin(kafka.cluster, shards=SHARDS, prefix=kafka.prefix).apply()
     bus = {"kafka_bootstrap_servers": kafka.servers, "topic_prefix": kafka.prefix}
     async with order_service(tmp_path, shards=SHARDS, **bus) as running:
         yield running
@@ -111,7 +111,7 @@ async def test_without_its_topic_a_replay_says_how_to_make_it(
     kafka: Kafka, service: OrderService, client: OrderClient
 ) -> None:
     await service.place(1, order_id="o-1")
-    await TopicAdmin(kafka.servers, shards=SHARDS, prefix=kafka.prefix).delete()
+    await TopicAdmin(kafka.cluster, shards=SHARDS, prefix=kafka.prefix).delete()
     with pytest.raises(StateSetError) as refused:
         await client.replay_events(Replay(replay_id="mend-an-order", order_ids=["o-1"]), timeout_seconds=20)
     assert refused.value.reason == "BUS_REFUSED"

@@ -41,7 +41,7 @@ class OnKafka:
         self.source = self.reader()
 
     def reader(self, *, stall_seconds: float = 10.0) -> KafkaSource:
-        return KafkaSource(self.orders, self.kafka.servers, topic_prefix=self.kafka.prefix, stall_seconds=stall_seconds)
+        return KafkaSource(self.orders, self.kafka.cluster, topic_prefix=self.kafka.prefix, stall_seconds=stall_seconds)
 
     async def read(
         self, start: Position, *, within_seconds: float = 20, source: KafkaSource | None = None
@@ -96,7 +96,7 @@ def refused() -> float:
 
 
 def other_admin(on_kafka: OnKafka) -> TopicAdmin:
-    return TopicAdmin(on_kafka.kafka.servers, shards=on_kafka.log.shards + 1, prefix=on_kafka.kafka.prefix)
+    return TopicAdmin(on_kafka.kafka.cluster, shards=on_kafka.log.shards + 1, prefix=on_kafka.kafka.prefix)
 
 
 async def test_every_position_finds_its_offset_among_markers_and_records_that_were_taken_back(

@@ -14,6 +14,7 @@ from stateset.sync.v1 import sync_service_pb2 as sync
 
 from infra.kernel.position import Position
 from infra.runtime.grpc.wire import position_to_wire
+from infra.runtime.kafka.cluster import Cluster
 from sync.adapters.kafka_places import open_offsets
 from tests.harness.kafka_broker import Kafka
 from tests.harness.kafka_log import TopicWriter
@@ -39,7 +40,7 @@ async def topic(kafka: Kafka, log: LogMaker) -> TopicWriter:
 async def client(topic: TopicWriter, log: LogMaker) -> AsyncIterator[Client]:
     async with AsyncExitStack() as stack:
         kafka = topic.kafka
-        offsets = await stack.enter_async_context(open_offsets(kafka.servers, topic_prefix=kafka.prefix))
+        offsets = await stack.enter_async_context(open_offsets(kafka.cluster, topic_prefix=kafka.prefix))
         yield await stack.enter_async_context(open_server(log.source, offsets=offsets))
 
 
@@ -113,7 +114,7 @@ async def test_another_logs_topic_says_nothing_of_this_one(client: Client, topic
 async def test_a_topic_that_is_not_there_is_told_with_what_to_do(kafka: Kafka, log: LogMaker) -> None:
     log.groups(3)
     async with (
-        open_offsets(kafka.servers, topic_prefix=f"{kafka.prefix}none.") as offsets,
+        open_offsets(kafka.cluster, topic_prefix=f"{kafka.prefix}none.") as offsets,
         open_server(log.source, offsets=offsets) as client,
     ):
         with pytest.raises(grpc.aio.AioRpcError, match=r"stateset topics apply.*makes topic") as raised:
@@ -123,7 +124,10 @@ async def test_a_topic_that_is_not_there_is_told_with_what_to_do(kafka: Kafka, l
 
 async def test_a_broker_that_does_not_answer_is_unavailable(log: LogMaker) -> None:
     log.groups(3)
-    async with open_offsets("127.0.0.1:1") as offsets, open_server(log.source, offsets=offsets) as client:
+    async with (
+        open_offsets(Cluster(servers="127.0.0.1:1")) as offsets,
+        open_server(log.source, offsets=offsets) as client,
+    ):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await client.stub.ResolvePosition(sync.ResolvePositionRequest(position=_wire(log)), timeout=60)
         assert refusal_of(raised.value) == (StatusCode.UNAVAILABLE, "BUS_UNAVAILABLE", [])

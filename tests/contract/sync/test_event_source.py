@@ -67,7 +67,7 @@ async def _on_kafka(kafka: Kafka) -> AsyncIterator[Sourced]:
     with closing(PublishingLog(kafka)) as log:
         await log.topic.admin.apply()
         async for each in _ordered(log):
-            yield Sourced(log, KafkaSource(each.source, kafka.servers, topic_prefix=kafka.prefix), each.fake)
+            yield Sourced(log, KafkaSource(each.source, kafka.cluster, topic_prefix=kafka.prefix), each.fake)
 
 
 async def read(

@@ -88,7 +88,7 @@ async def placed(request: pytest.FixtureRequest) -> AsyncIterator[Placed]:
     kafka: Kafka = request.getfixturevalue("kafka")
     topic = _OnKafka(kafka, log)
     await topic.admin.apply()
-    async with open_offsets(kafka.servers, topic_prefix=kafka.prefix) as offsets:
+    async with open_offsets(kafka.cluster, topic_prefix=kafka.prefix) as offsets:
         yield Placed(log, topic, offsets)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from consumers.cli.bus import SERVERS_VARIABLE, choose_bus
 from consumers.cli.preflight import refuse_unknown_settings
+from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.lifespan import StartupError
 from order.settings import OrderSettings
 from tests.harness.kafka_tools import JAVA_17, machine
@@ -15,7 +16,7 @@ GIVEN = {SERVERS_VARIABLE: "broker:9092"}
 @pytest.mark.parametrize("asked", ["auto", "kafka"])
 def test_an_address_comes_before_a_kafka_of_our_own(tmp_path: Path, asked: str) -> None:
     bus = choose_bus(asked, tmp_path, {**machine(tmp_path, java=JAVA_17, maven=MAVEN), **GIVEN})
-    assert (bus.name, bus.servers, bus.installation) == ("kafka", "broker:9092", None)
+    assert (bus.name, bus.cluster, bus.installation) == ("kafka", Cluster(servers="broker:9092"), None)
     assert bus.line == f"bus: Kafka at broker:9092 ({SERVERS_VARIABLE} is set)"
 
 
@@ -40,7 +41,7 @@ def test_kafka_that_is_asked_for_and_cannot_be_had_is_refused_in_one_line(tmp_pa
 
 def test_direct_that_is_asked_for_is_direct(tmp_path: Path) -> None:
     bus = choose_bus("direct", tmp_path, {**machine(tmp_path, java=JAVA_17, maven=MAVEN), **GIVEN})
-    assert (bus.name, bus.servers, bus.installation) == ("direct", "", None)
+    assert (bus.name, bus.cluster, bus.installation) == ("direct", None, None)
     assert "as asked" in bus.line
 
 

@@ -19,14 +19,20 @@ _FORMAT_SECONDS: Final = 60.0  # 0.7 s on an idle machine
 
 
 def main(arguments: list[str]) -> int:
-    """Formats the folder if it is new, then turns into the JVM; returns only if that cannot be."""
+    """Turns into the broker of the arguments; returns only if that cannot be."""
     java, jars, folder, port, controller_port = arguments
-    broker = LocalBroker(
-        installation=Installation(java=Path(java), maven=None, jars=Path(jars)),
-        folder=Path(folder),
-        port=int(port),
-        controller_port=int(controller_port),
+    return become(
+        LocalBroker(
+            installation=Installation(java=Path(java), maven=None, jars=Path(jars)),
+            folder=Path(folder),
+            port=int(port),
+            controller_port=int(controller_port),
+        )
     )
+
+
+def become(broker: LocalBroker) -> int:
+    """Formats the folder if it is new, then turns into the JVM; returns only if that cannot be."""
     _die_with_parent()
     try:
         broker.records.mkdir(parents=True, exist_ok=True)
