@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 from stateset.common.v1.event_metadata_pb2 import EventMetadata
 from stateset.order.v1.order_event_pb2 import OrderEvent
 
@@ -17,6 +17,7 @@ from infra.runtime.kafka.admin import TopicAdmin
 from infra.runtime.kafka.headers import event_headers
 from infra.runtime.topics import EVENTS
 from tests.harness.kafka_broker import Kafka
+from tests.harness.system_waiting import eventually
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "kafka.md").read_text()
 [CONSUMER] = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)
@@ -36,10 +37,32 @@ async def test_the_consumer_of_the_document_prints_what_was_committed_and_nothin
         for seq, version in versions.items():
             publish(producer, topic, seq, version)
         end(30)
-    with printed(kafka.servers, topic) as lines:
+    with printed(CONSUMER, kafka.servers, topic) as lines:
         assert [next(lines) for _ in range(3)] == [
             f"1:{seq} stateset.order.v1.OrderPlaced o-1 v{seq}" for seq in (1, 2, 3)
         ]
+
+
+async def test_the_consumer_of_the_document_goes_on_with_a_partition_that_another_had_meanwhile(kafka: Kafka) -> None:
+    await TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix).apply()
+    topic = EVENTS.name(kafka.prefix)
+    producer = Producer({"bootstrap.servers": kafka.servers})
+    publish(producer, topic, 1, 1, partition=0)
+    publish(producer, topic, 1, 1)
+    alone = CONSUMER.replace("order-printer", kafka.prefix)  # a member that was killed is missed for 45 s
+    with printed(alone, kafka.servers, topic) as lines:
+        assert {next(lines)[:3] for _ in range(2)} == {"0:1", "1:1"}
+        another = Consumer({"bootstrap.servers": kafka.servers, "group.id": kafka.prefix})
+        another.subscribe([topic])
+        await eventually(lambda: another.poll(0.1) is None and another.assignment() != [], within_seconds=30)
+        [taken] = [each.partition for each in another.assignment()]
+        publish(producer, topic, 2, 2, partition=taken)
+        record = another.poll(30)
+        assert record is not None
+        another.commit(message=record, asynchronous=False)
+        another.close()
+        publish(producer, topic, 3, 3, partition=taken)
+        assert next(lines)[:3] == f"{taken}:3"
 
 
 def test_the_consumer_of_the_document_needs_nothing_of_ours_but_the_contracts() -> None:
@@ -52,18 +75,18 @@ def test_the_consumer_of_the_document_needs_nothing_of_ours_but_the_contracts() 
     assert imported == {"sys", "confluent_kafka", "stateset"}
 
 
-def publish(producer: Producer, topic: str, seq: int, version: int) -> None:
+def publish(producer: Producer, topic: str, seq: int, version: int, *, partition: int = 1) -> None:
     metadata = EventMetadata(event_id=f"e-{seq}", type="stateset.order.v1.OrderPlaced", group_size=1)
-    event = OrderEvent(metadata=metadata, order_id="o-1", version=version, shard=1, seq=seq)
+    event = OrderEvent(metadata=metadata, order_id="o-1", version=version, shard=partition, seq=seq)
     headers = [*event_headers(metadata, key="o-1", seq=seq)]
-    producer.produce(topic, event.SerializeToString(), key="o-1", partition=1, headers=dict(headers))
+    producer.produce(topic, event.SerializeToString(), key="o-1", partition=partition, headers=dict(headers))
     producer.flush(30)
 
 
 @contextmanager
-def printed(*arguments: str) -> Iterator[Iterator[str]]:
+def printed(consumer: str, *arguments: str) -> Iterator[Iterator[str]]:
     """The lines that the consumer prints; it is killed when the context ends, or after 60 s."""
-    with subprocess.Popen([sys.executable, "-c", CONSUMER, *arguments], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-c", consumer, *arguments], stdout=subprocess.PIPE, text=True) as process:
         watchdog = threading.Timer(60, process.kill)
         watchdog.start()
         assert process.stdout is not None
