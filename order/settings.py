@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from infra.runtime.log import LogLevel
 from infra.runtime.settings import Settings
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX
+from infra.runtime.topics import PREFIX_PATTERN
 
 
 class OrderSettings(Settings):
@@ -53,7 +54,7 @@ class OrderSettings(Settings):
     kafka_client_config: str = ""
     """A file with what that Kafka's security asks of its clients: librdkafka's security.protocol, sasl.* and ssl.*, a
     name=value on each line; empty for a Kafka that is open to everybody."""
-    topic_prefix: str = ""
+    topic_prefix: str = Field(default="", pattern=PREFIX_PATTERN)
     """What the topics' names begin with, so that several logs can share a broker."""
     log_level: LogLevel = "INFO"
     """Least severity of a log line."""

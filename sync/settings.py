@@ -2,11 +2,13 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from infra.runtime.log import LogLevel
 from infra.runtime.settings import Settings
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX
+from infra.runtime.topics import PREFIX_PATTERN
 from sync.domain.parking import PARKED_EVENTS_MAX
 
 
@@ -62,7 +64,7 @@ class SyncSettings(Settings):
     """A file with what that Kafka's security asks of its clients: librdkafka's security.protocol, sasl.* and ssl.*, a
     name=value on each line; empty for a Kafka that is open to everybody."""
 
-    topic_prefix: str = ""
+    topic_prefix: str = Field(default="", pattern=PREFIX_PATTERN)
     """What the names of the topics begin with."""
 
     ring_bytes_max: int = 64 * 1024 * 1024

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
-from infra.runtime.topics import TOPICS
+from infra.runtime.topics import PREFIX_CHARACTERS_MAX, PREFIX_PATTERN
 
 ORDER_ADDRESS: Final = "127.0.0.1:50051"
 SYNC_ADDRESS: Final = "127.0.0.1:50052"
@@ -28,9 +28,6 @@ _PORTS: Final = (
 _PORT_MAX: Final = 65_535
 _COUNT_MAX: Final = 2**31 - 1  # what a field of a request can hold
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):([0-9]{1,5})")
-_TOPIC_CHARACTERS_MAX: Final = 249  # Kafka's, as is what a name may hold
-_TOPIC: Final = re.compile(rf"[a-zA-Z0-9._-]{{1,{_TOPIC_CHARACTERS_MAX}}}")
-_PREFIX_CHARACTERS_MAX: Final = _TOPIC_CHARACTERS_MAX - max(len(topic.base_name) for topic in TOPICS)
 _DEMO: Final = (
     "Starts a system of its own on free ports, replays the first baskets of a real year of shopping through it, "
     "compares every total with the same sums made by DuckDB over the file, writes demo-report.json into the data "
@@ -273,10 +270,10 @@ def _address(text: str) -> str:
 
 
 def _prefix(text: str) -> str:
-    if not all(_TOPIC.fullmatch(topic.name(text)) for topic in TOPICS):
+    if not re.fullmatch(PREFIX_PATTERN, text):
         raise argparse.ArgumentTypeError(
             f"{text!r} cannot begin the name of a topic: letters, digits, '.', '_' and '-', "
-            f"{_PREFIX_CHARACTERS_MAX} of them at most"
+            f"{PREFIX_CHARACTERS_MAX} of them at most"
         )
     return text
 

@@ -133,3 +133,7 @@ LOG_TOPICS: Final = (EVENTS, STATE)
 """Those that hold the whole log."""
 
 TOPICS: Final = (*LOG_TOPICS, REPLAY)
+
+PREFIX_CHARACTERS_MAX: Final = 249 - max(len(topic.base_name) for topic in TOPICS)  # of a whole name, says Kafka
+PREFIX_PATTERN: Final = rf"^[a-zA-Z0-9._-]{{0,{PREFIX_CHARACTERS_MAX}}}$"
+"""What the names may begin with in an installation."""

@@ -32,3 +32,10 @@ def test_the_command_line_knows_every_setting_of_every_service(name: str, settin
 def test_no_service_starts_with_a_log_level_that_there_is_not(name: str, settings: type[Settings]) -> None:
     with pytest.raises(StartupError, match=f"python -m .*{name}: log_level: Input should be 'DEBUG', 'INFO'"):
         settings.load(["--log-level", "loud"])
+
+
+@pytest.mark.parametrize("settings", [OrderSettings, SyncSettings])
+@pytest.mark.parametrize("prefix", ["a b", "x" * 226, "eu/", "eu\n"])
+def test_no_service_starts_with_a_prefix_that_no_topic_can_have(settings: type[Settings], prefix: str) -> None:
+    with pytest.raises(StartupError, match="topic_prefix: String should match pattern"):
+        settings.load(["--topic-prefix", prefix])
