@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from infra.kernel.shard import SHARDS_MAX
 from infra.runtime.log import LogLevel
 from infra.runtime.settings import Settings
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX
@@ -26,7 +27,7 @@ class OrderSettings(Settings):
     connections; empty for nowhere."""
     admin_address: str = "127.0.0.1:9101"
     """Where /metrics is served."""
-    shards: int = Field(default=12, ge=1, le=256)
+    shards: int = Field(default=12, ge=1, le=SHARDS_MAX)
     """Shards of a new log, for ever. More let more consumers work side by side, and lengthen every position."""
     acceptance: Literal["manual", "automatic", "risk"] = "manual"
     """Whether an order waits for AcceptOrder, is accepted as it is placed, or is judged then by the limits below, which

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from infra.kernel.shard import SHARDS_MAX
 from infra.runtime.topics import PREFIX_CHARACTERS_MAX, PREFIX_PATTERN
 
 ORDER_ADDRESS: Final = "127.0.0.1:50051"
@@ -217,7 +218,7 @@ def _topics(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--shards",
-        type=_count,
+        type=_shards,
         default=None,
         metavar="N",
         help=f"the log's, hence partitions (as many as the topics have; {SHARDS} where there is none)",
@@ -302,6 +303,12 @@ def _postgres(text: str) -> str:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= _COUNT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_COUNT_MAX}")
+    return int(text)
+
+
+def _shards(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= SHARDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {SHARDS_MAX}, as a log has shards")
     return int(text)
 
 

@@ -4,6 +4,9 @@ from functools import lru_cache
 from struct import iter_unpack
 from typing import Final
 
+SHARDS_MAX: Final = 256
+"""A log has no more."""
+
 _SEED: Final = 0x9747B28C
 _MULTIPLIER: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF

@@ -49,6 +49,7 @@ def test_defaults_of_up_are_the_documented_ports() -> None:
         ["demo", "--database", ""],
         ["topics", "forget"],
         ["topics", "apply", "--shards", "0"],
+        ["topics", "apply", "--shards", "257"],
         ["log", "old-epoch"],
         ["log", "new-epoch", "--database", "sqlite:///order.db"],
         ["log", "new-epoch", "--data-dir", "here", "--database", "postgresql://localhost/there"],
