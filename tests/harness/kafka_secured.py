@@ -74,6 +74,9 @@ class SecuredBroker(LocalBroker):
             "advertised.listeners": listening,
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL",
             "sasl.enabled.mechanisms": "PLAIN",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+            "super.users": "User:ANONYMOUS",  # whoever comes by the open listener, the broker itself among them
             "listener.name.sasl_ssl.plain.sasl.jaas.config": f'{login} required user_stateset="{PASSWORD}";',
             "ssl.keystore.type": "PKCS12",
             "ssl.keystore.location": str(self._store.absolute()),

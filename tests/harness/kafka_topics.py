@@ -2,7 +2,19 @@
 
 from collections.abc import Mapping
 
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from infra.runtime.topics import EVENTS
 from tests.harness.kafka_broker import Kafka
@@ -44,3 +56,12 @@ async def make_topic(kafka: Kafka, topic: str, *, partitions: int, config: Mappi
     client = AdminClient({"bootstrap.servers": kafka.servers})
     client.create_topics([NewTopic(topic, partitions, config=dict(config or {}))])[topic].result(10)
     await eventually(lambda: topic in client.list_topics(timeout=10).topics)
+
+
+async def allow(servers: str, topic: str, operation: AclOperation) -> None:
+    """Lets users of a broker with an authorizer do that with the topic, and nothing else."""
+    client = AdminClient({"bootstrap.servers": servers})
+    scope = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*", operation, AclPermissionType.ALLOW)
+    rule, same = AclBinding(*scope), AclBindingFilter(*scope)
+    client.create_acls([rule])[rule].result(10)
+    await eventually(lambda: client.describe_acls(same).result(10) != [])

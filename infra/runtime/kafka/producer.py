@@ -94,7 +94,7 @@ class TransactionalProducer:
             self._make_room()
             self.send(topic, partition, key=key, value=value, timestamp_ms=timestamp_ms, headers=headers)
         except KafkaException as error:
-            raise self._why(error, "producing") from error
+            raise self._why(self._ended_by(kafka_error(error)), "producing") from error
 
     def flush(self) -> None:
         """Returns once the broker has every record since `begin`.
@@ -172,12 +172,26 @@ class TransactionalProducer:
             raise self._why(error, doing) from error
 
     def _why(self, error: KafkaException | KafkaError, doing: str) -> BrokerError:
-        """What a failed record or a fatal error was told with says more than the refusals that follow it."""
+        """What a failed record or a fatal error was told with says more than the refusals that follow it.
+
+        That a record was thrown away says nothing: the transaction had been refused before.
+        """
         said = broker_error(error, doing)
         if type(said) is not BrokerError:
             return said
         told = self._told()
-        return broker_error(self._ear.reason(kafka_error(error)) if told is None else told, doing)
+        if told is None or kafka_error(told).code() in _THROWN_AWAY:
+            told = self._ear.reason(kafka_error(error))
+        return broker_error(told, doing)
+
+    def _ended_by(self, error: KafkaError) -> KafkaError:
+        """Why the transaction takes no more records, which the library says only to whoever asks for a commit."""
+        if error.code() == KafkaError._STATE:  # noqa: SLF001 - its public name
+            try:
+                self._producer.commit_transaction(_SLICE_SECONDS)
+            except KafkaException as reason:
+                return kafka_error(reason)
+        return error
 
     def _told(self) -> KafkaError | KafkaException | None:
         """What is known of a failure, or waits to be heard."""

@@ -4,11 +4,12 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AclOperation
 from structlog.testing import capture_logs
 
 from infra.runtime.clock import SystemClock
@@ -16,6 +17,7 @@ from infra.runtime.grpc.channel import open_channel
 from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.consumer import open_reader
 from infra.runtime.kafka.errors import BrokerError
+from infra.runtime.kafka.producer import TransactionalProducer
 from order.adapters.kafka_publisher import KafkaBus
 from order.application.relay import Relay
 from sync.adapters.kafka_places import open_offsets
@@ -25,6 +27,7 @@ from tests.harness.e2e_command_line import Outcome, stateset
 from tests.harness.kafka_broker import Kafka, installed, serving
 from tests.harness.kafka_log import TopicWriter
 from tests.harness.kafka_secured import PASSWORD, SecuredBroker
+from tests.harness.kafka_topics import allow, make_topic
 from tests.harness.ports import free_ports
 from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
 from tests.harness.sync_log import LogMaker
@@ -156,6 +159,28 @@ async def test_a_source_that_is_not_let_in_says_why(
         await asyncio.wait({reading})
     assert told[0]["event"] == "the topic cannot be read and is opened again"
     assert why in told[0]["error"]
+
+
+def send(producer: TransactionalProducer) -> None:
+    producer.send("others", 0, key=b"", value=b"", timestamp_ms=1, headers=[])
+
+
+def keep_sending(producer: TransactionalProducer) -> None:
+    while True:
+        send(producer)
+
+
+async def test_a_topic_that_may_not_be_written_to_is_told_by_its_reason(broker: SecuredBroker, tmp_path: Path) -> None:
+    topic = "others"
+    await make_topic(Kafka(servers=broker.address, prefix=""), topic, partitions=1)
+    await allow(broker.address, topic, AclOperation.DESCRIBE)
+    for until in (TransactionalProducer.commit, keep_sending):
+        with closing(TransactionalProducer(cluster(broker, tmp_path), topic)) as producer:
+            producer.take_over()
+            producer.begin()
+            send(producer)
+            with pytest.raises(BrokerError, match="TOPIC_AUTHORIZATION_FAILED"):
+                until(producer)
 
 
 @CHANGES
