@@ -44,7 +44,7 @@ def read_topic(cluster: Cluster, topic: str, partitions: int, reader: Reader, se
     consumer = Consumer(
         {
             **cluster.client(Ear().hear),
-            "group.id": "stateset-demo",  # asked for by the client; never joined
+            "group.id": "stateset.demo",  # asked for by the client; never joined
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "isolation.level": "read_committed",
