@@ -171,7 +171,9 @@ async def open_postgres(
         try:
             await _reach(engine, name, migrations, must_exist=must_exist)
         except (*LOST, DBAPIError) as error:
-            raise StartupError(f"cannot use {shown} ({error}): start it, or name another with --database") from error
+            said = error.orig if isinstance(error, DBAPIError) else error  # without SQLAlchemy's own words
+            advice = "start it" if _is_passing(error) else "see to that"
+            raise StartupError(f"cannot use {shown} ({said}): {advice}, or name another with --database") from error
         async with aclosing(PostgresDatabase(engine)) as database:
             yield database
     finally:
@@ -221,7 +223,8 @@ def _prepare(connection: Connection, name: str, migrations: Path, must_exist: bo
     _take_turn(connection, name)
     _refuse_foreign(connection, name, migrations, must_exist=must_exist)
     connection.execute(text("SET LOCAL statement_timeout = 0"))  # a revision may index a large table
-    connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{name}"'))
+    if not connection.execute(_SCHEMA, {"name": name}).scalar_one():  # IF NOT EXISTS wants the right to make one
+        connection.execute(text(f'CREATE SCHEMA "{name}"'))
     schema.upgrade(connection, migrations)
     connection.execute(text("ANALYZE"))
 
@@ -234,6 +237,8 @@ def refuse_others(connection: Connection, service: str) -> None:
     if others:
         raise StartupError(f"the {service} service runs on this database (sessions: {others}): stop it first")
 
+
+_SCHEMA: Final = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")
 
 # Every user may see the name of a session's application. What a service does besides, its news, begins with its name.
 _OTHERS: Final = text("""

@@ -226,6 +226,24 @@ async def test_a_server_that_takes_no_writes_for_a_while_is_told_and_used_again(
         await eventually_async(placed, within_seconds=30)
 
 
+async def test_a_role_that_may_make_no_schema_serves_the_one_that_was_made_for_it(url: str) -> None:
+    async with service_role(url) as own:
+        with pytest.raises(StartupError, match=r"cannot use \S+ \(permission denied for database \w+\): see to that"):
+            await process(own).__aenter__()
+        await administer(url, f"CREATE SCHEMA stateset_order AUTHORIZATION {make_url(own).username}")
+        async with process(own) as ours:
+            assert not (await ours.writer.submit(submission(place(1)))).refused
+
+
+@asynccontextmanager
+async def service_role(url: str) -> AsyncIterator[str]:
+    """The URL with a role that may log in, and no more than everybody."""
+    role = f"role_{uuid.uuid4().hex}"
+    await administer(url, f"CREATE ROLE {role} LOGIN PASSWORD '{role}'")
+    yield make_url(url).set(username=role, password=role).render_as_string(hide_password=False)
+    await administer(url, f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 async def administer(url: str, statement: str) -> None:
     """As who takes a primary out of service: what is told holds for new sessions, and the others are ended."""
     connection = await asyncpg.connect(url)
