@@ -37,11 +37,13 @@ _SESSION: Final = {
     "idle_in_transaction_session_timeout": "2s",
     "jit": "off",  # short statements only: compiling costs more than it saves
 }
-# SQLSTATE classes: connection, transaction rolled back, resources, operator; and: lock timeout, idle for too long, and
-# read only, as a standby is, and a primary that has been taken out of service.
-_PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57"})
+# SQLSTATE classes: connection, transaction rolled back, resources, operator, system; and: lock timeout, idle for too
+# long, and read only, as a standby is, and a primary that has been taken out of service.
+_PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
 _LOCKED: Final = "55P03"
 _PASSING_STATES: Final = frozenset({_LOCKED, "25P03", "25006"})
+# What keeps a service from starting, and may be given back to one that runs: the login, the database, a right.
+_TAKEN_AWAY: Final = frozenset({"28000", "28P01", "3D000", "42501", "55000"})
 # The last one: a server that dies says so unasked, which puts the driver out of step with its connection.
 LOST: Final = (
     OSError,
@@ -118,7 +120,7 @@ def _told_as_ours(outages: Outages) -> Iterator[None]:
     try:
         yield
     except (*LOST, DBAPIError, PoolTimeoutError) as error:
-        if _is_passing(error):
+        if _is_passing(error) or _state(error) in _TAKEN_AWAY:
             kind = DatabaseLockedError if _state(error) == _LOCKED else DatabaseUnavailableError
             ours = kind(f"PostgreSQL cannot be used now: {error}")
             outages.tell(ours)

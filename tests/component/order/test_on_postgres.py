@@ -226,6 +226,33 @@ async def test_a_server_that_takes_no_writes_for_a_while_is_told_and_used_again(
         await eventually_async(placed, within_seconds=30)
 
 
+@pytest.mark.parametrize(
+    ("taken", "given"),
+    [
+        ("ALTER ROLE {role} NOLOGIN", "ALTER ROLE {role} LOGIN"),
+        ("ALTER DATABASE {database} CONNECTION LIMIT 0", "ALTER DATABASE {database} CONNECTION LIMIT -1"),
+        (
+            "REVOKE ALL ON ALL TABLES IN SCHEMA stateset_order FROM {role}",
+            "GRANT ALL ON ALL TABLES IN SCHEMA stateset_order TO {role}",
+        ),
+    ],
+)
+async def test_a_right_that_was_taken_away_is_missed_until_it_is_given_back(url: str, taken: str, given: str) -> None:
+    async with service_role(url) as own:
+        names = {"role": make_url(own).username, "database": make_url(url).database}
+        await administer(url, f"CREATE SCHEMA stateset_order AUTHORIZATION {names['role']}")
+        async with process(own) as ours:
+            await ours.writer.submit(submission(place(1, order_id="o-1")))
+            await administer(url, taken.format(**names))
+            with pytest.raises(StoreUnavailableError):
+                await ours.writer.submit(submission(place(1, order_id="o-2")))
+            with pytest.raises(StoreUnavailableError):
+                await ours.log.heads()
+            await administer(url, given.format(**names))
+            assert not (await ours.writer.submit(submission(place(1, order_id="o-3")))).refused
+            assert await orders_in(ours.log) == 2
+
+
 async def test_a_role_that_may_make_no_schema_serves_the_one_that_was_made_for_it(url: str) -> None:
     async with service_role(url) as own:
         with pytest.raises(StartupError, match=r"cannot use \S+ \(permission denied for database \w+\): see to that"):
