@@ -29,6 +29,7 @@ _PORT_MAX: Final = 65_535
 _OPTIONS: Final = frozenset(
     {*("host", "port", "user", "password", "database", "passfile"), *("ssl", "krbsrvname", "target_session_attrs")}
 )
+_ENCODINGS: Final = frozenset({"UTF8", "SQL_ASCII"})  # the second takes what it is given
 _DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
 _SESSION: Final = {
     "statement_timeout": "5s",
@@ -36,6 +37,7 @@ _SESSION: Final = {
     # A process that is frozen in the middle of a transaction holds its locks for no longer than this.
     "idle_in_transaction_session_timeout": "2s",
     "jit": "off",  # short statements only: compiling costs more than it saves
+    "standard_conforming_strings": "on",  # where a server has it off, a backslash in our SQL is an escape
 }
 # SQLSTATE classes: connection, transaction rolled back, resources, operator, system; and: lock timeout, idle for too
 # long, and read only, as a standby is, and a primary that has been taken out of service.
@@ -219,9 +221,7 @@ async def _reach(engine: AsyncEngine, name: str, migrations: Path, *, must_exist
 
 def _prepare(connection: Connection, name: str, migrations: Path, must_exist: bool) -> None:  # noqa: FBT001 - by run_sync
     """Checks before it changes anything; one process at a time, as others may start at this moment."""
-    for setting in _DURABLE:
-        if connection.execute(text(f"SHOW {setting}")).scalar_one() == "off":
-            raise StartupError(f"the PostgreSQL server runs with {setting} = off and could lose what it has committed")
+    _refuse_unfit(connection, name)
     _take_turn(connection, name)
     _refuse_foreign(connection, name, migrations, must_exist=must_exist)
     connection.execute(text("SET LOCAL statement_timeout = 0"))  # a revision may index a large table
@@ -229,6 +229,27 @@ def _prepare(connection: Connection, name: str, migrations: Path, must_exist: bo
         connection.execute(text(f'CREATE SCHEMA "{name}"'))
     schema.upgrade(connection, migrations)
     connection.execute(text("ANALYZE"))
+
+
+def _refuse_unfit(connection: Connection, name: str) -> None:
+    """What could lose or not hold what it is given, and a pooler that does not pass on what sessions ask for."""
+    asked = {**_SESSION, "search_path": name}
+    names = [*_DURABLE, *asked, "server_encoding"]
+    shown = {row.name: row.value for row in connection.execute(_SETTINGS, {"names": names})}
+    for setting in _DURABLE:
+        if shown[setting] == "off":
+            raise StartupError(f"the PostgreSQL server runs with {setting} = off and could lose what it has committed")
+    if shown["server_encoding"] not in _ENCODINGS:
+        raise StartupError(
+            f"the encoding of the database, {shown['server_encoding']}, has not every character: "
+            "name one of encoding UTF8 with --database"
+        )
+    for setting, value in asked.items():
+        if shown[setting] != value:
+            raise StartupError(
+                f"sessions have {setting} = {shown[setting]} although {value} is asked for: "
+                "name the server itself with --database, not a pooler that ignores it"
+            )
 
 
 def refuse_others(connection: Connection, service: str) -> None:
@@ -240,6 +261,7 @@ def refuse_others(connection: Connection, service: str) -> None:
         raise StartupError(f"the {service} service runs on this database (sessions: {others}): stop it first")
 
 
+_SETTINGS: Final = text("SELECT name, current_setting(name) AS value FROM unnest(CAST(:names AS text[])) AS name")
 _SCHEMA: Final = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")
 
 # Every user may see the name of a session's application. What a service does besides, its news, begins with its name.

@@ -253,6 +253,50 @@ async def test_a_right_that_was_taken_away_is_missed_until_it_is_given_back(url:
             assert await orders_in(ours.log) == 2
 
 
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [("search_path\0stateset_order", "search_path\0anything_else_"), ("lock_timeout\x002s", "lock_timeout\x000s")],
+)
+async def test_a_pooler_that_ignores_what_it_is_asked_for_is_refused(url: str, asked: str, given: str) -> None:
+    server = make_url(url)
+
+    async def open_session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_server = await asyncio.open_connection(server.host, server.port)
+        begin = await reader.read(4096)
+        to_server[1].write(begin.replace(asked.encode(), given.encode()))
+        await asyncio.gather(copy(reader, to_server[1]), copy(to_server[0], writer))
+
+    async with await asyncio.start_server(open_session, "127.0.0.1", 0) as pooler:
+        before_it = server.set(host="127.0.0.1", port=pooler.sockets[0].getsockname()[1], query={"ssl": "disable"})
+        with pytest.raises(StartupError, match=r"sessions have \w+ = \w+ although \w+ is asked"):
+            await process(before_it.render_as_string(hide_password=False)).__aenter__()
+
+
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while chunk := await reader.read(4096):
+            writer.write(chunk)
+    writer.close()
+
+
+async def test_what_a_database_is_set_to_changes_nothing(url: str, tmp_path: Path) -> None:
+    database = make_url(url).database
+    for setting in ("standard_conforming_strings = off", "bytea_output = escape", "DateStyle = German"):
+        await administer(url, f"ALTER DATABASE {database} SET {setting}")
+    async with order_service(tmp_path, database=url) as service:
+        placed = await service.place(3, order_id="o-1")
+        read = order_service_pb2.GetOrderRequest(order_id="o-1")
+        assert (await service.orders.GetOrder(read)).order == placed.order
+
+
+async def test_a_database_that_has_not_every_character_is_refused(url: str) -> None:
+    name = f"latin_{uuid.uuid4().hex}"
+    await administer(url, f"CREATE DATABASE {name} ENCODING LATIN1 LOCALE 'C' TEMPLATE template0")
+    with pytest.raises(StartupError, match="LATIN1, has not every character"):
+        await process(make_url(url).set(database=name).render_as_string(hide_password=False)).__aenter__()
+    await administer(url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 async def test_a_role_that_may_make_no_schema_serves_the_one_that_was_made_for_it(url: str) -> None:
     async with service_role(url) as own:
         with pytest.raises(StartupError, match=r"cannot use \S+ \(permission denied for database \w+\): see to that"):
