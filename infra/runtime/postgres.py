@@ -1,6 +1,7 @@
 """PostgreSQL: one URL for every service, a schema for each, any number of processes."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Final, TypeVar
 from zlib import crc32
 
 from asyncpg import exceptions as asyncpg_errors
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, event, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 _CONNECTIONS_MAX: Final = 8  # a process has two cores' worth of work for them; each costs the server some megabytes
 _CONNECT_SECONDS: Final = 5.0
+_SILENT_SECONDS: Final = 10  # of a server's kernel, which answers whatever the server itself is busy with
 _REACH_SECONDS: Final = 15.0  # a server that was killed replays its log first
 _REACH_PAUSE_SECONDS: Final = 0.2
 _PORT_MAX: Final = 65_535
@@ -124,7 +126,7 @@ def _told_as_ours(outages: Outages) -> Iterator[None]:
     except (*LOST, DBAPIError, PoolTimeoutError) as error:
         if _is_passing(error) or _state(error) in _TAKEN_AWAY:
             kind = DatabaseLockedError if _state(error) == _LOCKED else DatabaseUnavailableError
-            ours = kind(f"PostgreSQL cannot be used now: {error}")
+            ours = kind(f"PostgreSQL cannot be used now: {str(error) or 'it does not answer'}")
             outages.tell(ours)
             raise ours from error
         raise
@@ -171,11 +173,13 @@ async def open_postgres(
             "server_settings": {**_SESSION, "search_path": name, "application_name": name},
         },
     )
+    event.listen(engine.sync_engine, "connect", lambda opened, _record: notice_silence(opened.driver_connection))
     try:
         try:
             await _reach(engine, name, migrations, must_exist=must_exist)
         except (*LOST, DBAPIError) as error:
-            said = error.orig if isinstance(error, DBAPIError) else error  # without SQLAlchemy's own words
+            words = error.orig if isinstance(error, DBAPIError) else error  # without SQLAlchemy's own
+            said = str(words) or "it does not answer"
             advice = "start it" if _is_passing(error) else "see to that"
             raise StartupError(f"cannot use {shown} ({said}): {advice}, or name another with --database") from error
         async with aclosing(PostgresDatabase(engine)) as database:
@@ -204,6 +208,21 @@ def connect_arguments(url: URL) -> dict[str, Any]:
         if port > _PORT_MAX:
             raise StartupError(f"not a database URL that can be used: {told} (there is no port {port})")
     return arguments
+
+
+def notice_silence(driver: Any) -> None:  # noqa: ANN401 - asyncpg has no types
+    """Has the system end a connection to a machine that is gone without a word, which else takes a quarter of an hour.
+
+    A limit to the time of statements would not do: the driver cancels what it stops waiting for, and a COMMIT that
+    waits for a standby is then done without it.
+    """
+    connection = driver._transport.get_extra_info("socket")  # noqa: SLF001 - the driver shows it by no other way
+    if connection.family == socket.AF_UNIX or not hasattr(socket, "TCP_USER_TIMEOUT"):  # the second is Linux
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENT_SECONDS // 2)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _SILENT_SECONDS // 2)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_SECONDS * 1000)
 
 
 async def _reach(engine: AsyncEngine, name: str, migrations: Path, *, must_exist: bool) -> None:

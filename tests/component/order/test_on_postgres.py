@@ -1,6 +1,7 @@
 """The writer on a real PostgreSQL: what others lock, refuse, fence, cut and kill."""
 
 import asyncio
+import socket
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -101,6 +102,19 @@ async def test_a_connection_that_is_cut_between_two_groups_holds_up_nobody(url: 
         cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stateset_order'"
         assert await somebody.fetch(cut)
     assert not (await ours.writer.submit(submission(place(1, order_id="o-2")))).refused
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such time-out")
+async def test_a_server_that_is_gone_without_a_word_is_given_ten_seconds(url: str) -> None:
+    def options(connection: Connection) -> list[int]:
+        driver: Any = connection.connection.driver_connection
+        connected = driver._transport.get_extra_info("socket")  # noqa: SLF001 - as the code under test
+        asked = [(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), (socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
+        return [connected.getsockopt(*option) for option in asked]
+
+    async with open_database(url, service="order", migrations=MIGRATIONS) as database:
+        assert await database.write(options) == [10_000, 1]
+        assert await database.read(options) == [10_000, 1]
 
 
 async def test_a_locked_shard_holds_up_its_own_commands_alone(url: str, ours: Process) -> None:
