@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
-from infra.kernel.position import LogEpochChangedError, Position, PositionError
+from infra.kernel.position import LogEpochChangedError, Position, PositionAheadError, PositionError
 from infra.runtime.clock import Clock
 from infra.runtime.database import DatabaseUnavailableError
 from infra.runtime.lifespan import StartupError
@@ -22,6 +22,12 @@ _QUEUED_MAX: Final = 64  # batches that wait for the read model; the source's cr
 _TRANSACTION_EVENTS_MAX: Final = 2_000  # a few dozen milliseconds of writing; more only delays those who wait
 _STORE_PAUSE_SECONDS: Final = 0.2
 _HOLE_PAUSE_SECONDS: Final = 1.0  # a source that leaves out numbers is not asked again at full speed
+_ADVICE: Final = "name another file with --database to build it anew, or the right log with --order-address"
+# Made anew it would pass on, to readers who have passed them, numbers that the log now gives to other events.
+_ADVICE_AHEAD: Final = (
+    "if the log was restored from a backup, stop everything and run `stateset log new-epoch`; "
+    "else name the right one with --order-address"
+)
 _log = get_logger(__name__)
 
 
@@ -70,10 +76,8 @@ class Ingest:
                 )
                 await asyncio.sleep(_HOLE_PAUSE_SECONDS)
             except PositionError as error:
-                raise StartupError(
-                    f"the read model cannot go on from where it stands: {error}; "
-                    "name another file with --database to build it anew, or the right log with --order-address"
-                ) from error
+                advice = _ADVICE_AHEAD if isinstance(error, PositionAheadError) else _ADVICE
+                raise StartupError(f"the read model cannot go on from where it stands: {error}; {advice}") from error
 
     async def _take(self, arrival: Sequence[Batch]) -> None:
         for batch in arrival:
