@@ -46,8 +46,7 @@ _SESSION: Final = {
 _PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
 _LOCKED: Final = "55P03"
 _PASSING_STATES: Final = frozenset({_LOCKED, "25P03", "25006"})
-# What keeps a service from starting, and may be given back to one that runs: the login, the database, a right.
-_TAKEN_AWAY: Final = frozenset({"28000", "28P01", "3D000", "42501", "55000"})
+_NO_RIGHT: Final = "42501"
 # The last one: a server that dies says so unasked, which puts the driver out of step with its connection.
 LOST: Final = (
     OSError,
@@ -124,7 +123,7 @@ def _told_as_ours(outages: Outages) -> Iterator[None]:
     try:
         yield
     except (*LOST, DBAPIError, PoolTimeoutError) as error:
-        if _is_passing(error) or _state(error) in _TAKEN_AWAY:
+        if _is_passing(error) or _is_shut_out(error):
             kind = DatabaseLockedError if _state(error) == _LOCKED else DatabaseUnavailableError
             ours = kind(f"PostgreSQL cannot be used now: {str(error) or 'it does not answer'}")
             outages.tell(ours)
@@ -140,6 +139,12 @@ def _is_passing(error: Exception) -> bool:
         return True
     state = _state(error)
     return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
+
+
+def _is_shut_out(error: Exception) -> bool:
+    """Whether the server lets us in no more, for whatever reason, or took a right away: until somebody sees to that."""
+    said = error.driver_exception if isinstance(error, DBAPIError) else error
+    return getattr(said, "severity_en", "") == "FATAL" or _state(error) == _NO_RIGHT
 
 
 def _state(error: Exception) -> str:
