@@ -22,6 +22,7 @@ from infra.runtime.database import Database
 from order.application.relay_ports import Cursor, Cursors
 
 _LEASE_SECONDS: Final = 10.0  # above the longest call of the bus: who keeps it every second does not lose it to a stall
+_UNTRUE_SECONDS: Final = 60.0  # so long no lease lasts: a clock that was far ahead, and is set right, has given it
 
 _TABLES: Final = MetaData()
 _LEASE: Final = Table(
@@ -60,7 +61,7 @@ class SqlLease:
         now_us = self._clock.now_us()
         statement = (
             update(_LEASE)
-            .where(_LEASE.c.expire_time_us <= now_us)
+            .where(~_LEASE.c.expire_time_us.between(now_us + 1, now_us + round(_UNTRUE_SECONDS * 1e6)))
             .values(epoch=_LEASE.c.epoch + 1, holder=self._holder, expire_time_us=_expiry(now_us))
             .returning(_LEASE.c.epoch)
         )
