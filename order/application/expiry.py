@@ -15,7 +15,7 @@ from infra.runtime.log import get_logger
 from order.application.ports import Log, Submission
 from order.application.writer import Writer
 from order.domain.commands import ExpireOrder
-from order.domain.errors import OverloadedError, StoreUnavailableError
+from order.domain.errors import LogHoleError, OverloadedError, StoreUnavailableError
 
 PRINCIPAL: Final = "expiry"
 """Who the events of an expiry name as their actor."""
@@ -24,6 +24,7 @@ EXPIRED = Counter("stateset_order_expired_total", "Orders that the timer has clo
 _ORDERS_MAX: Final = 64  # at a time, so that a thousand that are due together do not delay the callers' commands
 _LOOK_SECONDS: Final = 0.5  # between two looks: one indexed read
 _EXPIRE_SECONDS: Final = 10.0  # for one round; what is left over is due again at the next look
+_WAITING: Final = (StoreUnavailableError, LogHoleError, OverloadedError, DeadlineTooShortError)
 _log = get_logger(__name__)
 
 
@@ -49,7 +50,7 @@ class Expiry:
         while True:
             try:
                 found = await self._expire_due()
-            except (StoreUnavailableError, OverloadedError, DeadlineTooShortError, TimeoutError) as error:
+            except (*_WAITING, TimeoutError) as error:
                 _log.warning("orders that are due wait", error=str(error))
                 found = 0
             if found < _ORDERS_MAX:

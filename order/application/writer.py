@@ -19,8 +19,8 @@ from infra.runtime.grpc.status import DeadlineTooShortError
 from infra.runtime.log import get_logger
 from order.application.group import Group, Reply
 from order.application.heads import Heads
-from order.application.ports import Codec, Log, RowLockedError, ShardLockedError, Submission
-from order.domain.errors import OverloadedError, StoreUnavailableError
+from order.application.ports import Codec, Log, RowLockedError, ShardLockedError, Submission, View, Writes
+from order.domain.errors import LogHoleError, OverloadedError, StoreUnavailableError
 from order.domain.policy import Policy
 
 GROUP_COMMANDS = Histogram(
@@ -139,6 +139,7 @@ class Writer:
             OrderError: The command is refused in a way that may differ next time.
             OverloadedError: Too many commands wait, or have waited for too long; nothing was done.
             DeadlineTooShortError: Its turn came too late; nothing was done.
+            LogHoleError: The database has lost commits of the order's shard; nothing was done.
             StoreUnavailableError: The database cannot be used.
         """
         self.admit()
@@ -214,19 +215,30 @@ class Writer:
         )
         try:
             with COMMIT_SECONDS.time():
-                await self._log.commit(commands.needs, lambda view: commands.decide(view, self._clock.now_us()))
+                await self._log.commit(commands.needs, lambda view: self._decided(commands, view))
         except RowLockedError as error:
             await self._commit_parts(group, [[each] for each in group], error)
         except StoreUnavailableError as error:
             _answer(group, [error] * len(group))
         except ShardLockedError as error:
             await self._commit_parts(group, self._by_shard(group), StoreUnavailableError(str(error)))
+        except LogHoleError as error:
+            _log.error("a shard takes no commands", reason="LOG_HOLE", error=str(error))
+            await self._commit_parts(group, self._by_shard(group), error)
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller is answered and the loop goes on
             await self._commit_parts(group, [[each] for each in group], error)
         else:
             GROUP_COMMANDS.observe(len(group))
             self._heads.advance({shard: head.next_seq for shard, head in commands.writes.heads.items()})
             _answer(group, commands.outcomes)
+
+    def _decided(self, commands: Group, view: View) -> Writes:
+        """Gives no seq a second time: a standby that was promoted may lack commits that readers have seen."""
+        known = self._heads.position.next_seq
+        for shard, head in view.heads.items():
+            if head.next_seq < known[shard]:
+                raise LogHoleError(shard, head.next_seq)
+        return commands.decide(view, self._clock.now_us())
 
     async def _commit_parts(self, group: list[_Waiting], parts: list[list[_Waiting]], error: Exception) -> None:
         """Commits each part by itself after the whole has failed; a group that has but one part has its answer."""

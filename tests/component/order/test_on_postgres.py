@@ -29,7 +29,7 @@ from order.application.group import Reply
 from order.application.heads import Heads
 from order.application.ports import Needs, Outcome, StoredReply, View, Writes
 from order.application.writer import Writer, WriterLimits
-from order.domain.errors import RequestFencedError, StoreUnavailableError
+from order.domain.errors import LogHoleError, RequestFencedError, StoreUnavailableError
 from order.domain.policy import Policy
 from order.main import MIGRATIONS
 from order.new_epoch import renew
@@ -129,6 +129,27 @@ async def test_a_locked_shard_holds_up_its_own_commands_alone(url: str, ours: Pr
     kinds = [StoreUnavailableError if shard_of(each, SHARDS) == locked else Reply for each in ids]
     assert [type(each) for each in told] == kinds
     assert isinstance(await ours.writer.submit(submission(place(1, order_id=ids[0]))), Reply)
+
+
+async def test_a_log_that_has_lost_its_last_commits_gives_no_number_again(url: str) -> None:
+    async with process(url) as ours:
+        ids = [f"o-{number}" for number in range(9)]
+        for each in ids:
+            await ours.writer.submit(submission(place(1, order_id=each)))
+        lost = shard_of("o-0", SHARDS)
+        async with stranger(url) as standby:  # that was promoted, and has not heard of the shard's last commit
+            await standby.execute("UPDATE shard_heads SET next_seq = next_seq - 1 WHERE shard = $1", lost)
+            await standby.execute(
+                "DELETE FROM order_events WHERE (shard, seq) IN (SELECT shard, next_seq FROM shard_heads)"
+            )
+            await standby.execute("COMMIT")
+        told = await asyncio.gather(
+            *(ours.writer.submit(submission(place(1, order_id=f"{each}-next"))) for each in ids), return_exceptions=True
+        )
+    for each, answer in zip(ids, told, strict=True):
+        assert isinstance(answer, LogHoleError if shard_of(f"{each}-next", SHARDS) == lost else Reply)
+    assert any(isinstance(answer, LogHoleError) for answer in told)
+    assert any(isinstance(answer, Reply) for answer in told)
 
 
 async def test_a_locked_row_holds_up_its_own_command_alone(url: str, ours: Process) -> None:
