@@ -19,8 +19,11 @@ from tests.harness.sync_client import open_server
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_waiting import eventually, eventually_async
 
-PAGE = Path(__file__).parents[2] / "docs" / "streaming.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "streaming.md"
 KEY = SubscriptionKey(principal="local", name="s-1")
+RETRY_SECONDS = 5  # what a server without room for another stream asks for
+NOT_OF_STREAMS = {"BUS_UNAVAILABLE", "INVALID_REQUEST", "ORDER_NOT_FOUND", "SUBSCRIPTION_NOT_FOUND"}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,24 @@ async def test_it_stops_once_another_stream_has_taken_over(client: dict[str, Any
         log.groups(1)
         with pytest.raises(client["Stop"], match="taken over"):
             await asyncio.wait_for(running, 30)
+
+
+async def test_it_comes_back_after_the_delay_that_a_full_server_names(client: dict[str, Any]) -> None:
+    log, address = LogMaker(), free_address()
+    async with open_server(log.source, grpc_address=address, streams_max=1) as other:
+        await (await other.subscribe(stream_pb2.Open())).until("opened")
+        subscriber = client["Subscriber"]("s-1", Reading(1))
+        running = asyncio.create_task(subscriber.run([address]), name="subscriber")
+        await eventually(lambda: subscriber.wait_seconds >= RETRY_SECONDS)
+        assert not running.done()
+        running.cancel()
+
+
+def test_every_reason_of_a_stream_is_in_the_table_or_a_mistake() -> None:
+    table = PAGE.read_text().split("## Which errors to try again")[1].split("\n\n")[1]
+    code = (ROOT / "sync" / "adapters" / "grpc_status.py").read_text()
+    reasons = {*re.findall(r'reason="([A-Z_]+)"', code), "STORE_UNAVAILABLE", "LOG_EPOCH_CHANGED", "LOG_HOLE"}
+    assert sorted(reason for reason in reasons - NOT_OF_STREAMS if reason not in table) == []
 
 
 def test_every_frame_of_the_server_is_in_the_table() -> None:
