@@ -61,7 +61,7 @@ def open_from_wire(message: stream_pb2.Open, shards: int, *, acknowledged: bool)
 
     def require(path: str, description: str, *, holds: bool) -> None:
         if not holds:
-            found.append(Violation(f"open.{path}", description))
+            found.append(Violation(f"{'frame.' if acknowledged else ''}open.{path}", description))
 
     named = message.subscription
     least, default, most = _HEARTBEAT_SECONDS
@@ -124,7 +124,7 @@ def grant(credit: Credit, message: stream_pb2.Credit) -> None:
         InvalidRequestError: It is negative.
     """
     if message.events < 0 or message.bytes < 0:
-        raise InvalidRequestError([Violation("credit", "must not be negative")])
+        raise InvalidRequestError([Violation("frame.credit", "must not be negative")])
     replace = message.mode == stream_pb2.CREDIT_MODE_SET
     credit.events = message.events + (0 if replace else min(credit.events, _UNLIMITED))
     credit.bytes = message.bytes + (0 if replace else min(credit.bytes, _UNLIMITED))

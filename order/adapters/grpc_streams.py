@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final
 
-from google.protobuf.message import Message
 from prometheus_client import Histogram
 from stateset.order.v1 import order_service_pb2
 from stateset.stream.v1 import stream_pb2
@@ -14,6 +13,7 @@ from stateset.stream.v1 import stream_pb2
 from infra.kernel.position import check_log
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
+from infra.runtime.grpc.opening import first_of
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_from_wire
 from infra.runtime.lifespan import background
@@ -56,9 +56,7 @@ class EventStreams:
         self, requests: AsyncIterator[order_service_pb2.SubscribeOrderEventsRequest], _call: Call
     ) -> AsyncIterator[bytes]:
         """The same under the caller's credit; its acks become durable floors."""
-        first = await anext(aiter(requests), None)
-        if first is None or first.frame.WhichOneof("frame") != "open":
-            raise InvalidRequestError([Violation("frame", "the first frame must be open")])
+        first = await first_of(aiter(requests))
         asked = frames.open_from_wire(first.frame.open, self._feed.shards, acknowledged=True)
         opening = await self._feed.open(asked.start, asked.shards, asked.subscription)
         stream = self._stream(asked, opening)
@@ -162,17 +160,16 @@ class _Stream:
             yield frames.go_away_frame(self._cursor.position, _RETRY_AFTER_SECONDS)
 
     async def read_requests(self, requests: AsyncIterator[order_service_pb2.SubscribeOrderEventsRequest]) -> None:
-        """Takes in what the caller sends, until it has enough; what is wrong with it ends the stream."""
+        """Takes in what the caller sends. A Close ends the stream, and so does what is wrong; their end does not."""
         try:
             await self._take_in(requests)
         except Exception as error:  # noqa: BLE001 - the stream tells of it
             self._error = error
-        self._closed = True
+            self._closed = True
         self._news.set()
 
     async def _take_in(self, requests: AsyncIterator[order_service_pb2.SubscribeOrderEventsRequest]) -> None:
         async for request in requests:
-            frame: Message = request.frame
             match request.frame.WhichOneof("frame"):
                 case "credit":
                     frames.grant(self._credit, request.frame.credit)
@@ -181,22 +178,27 @@ class _Stream:
                 case "heartbeat":
                     continue
                 case "close":
-                    break
+                    self._closed = True
+                    return
+                case "open":
+                    raise InvalidRequestError([Violation("frame.open", "the stream is open already")])
                 case _:
-                    raise InvalidRequestError([Violation("frame", f"cannot be {frame} here")])
+                    raise InvalidRequestError([Violation("frame", "must be one of the frames of the contract")])
             self._news.set()
 
     async def _ack(self, ack: stream_pb2.Ack) -> None:
         if ack.items:
-            raise InvalidRequestError([Violation("ack.items", "are not served here: subscribe to the Sync Server")])
+            raise InvalidRequestError(
+                [Violation("frame.ack.items", "are not served here: subscribe to the Sync Server")]
+            )
         through = position_from_wire(ack.through)
         check_log(through, self._opening.start.log_epoch, self._feed.shards)
         if not self._asked.subscription:
-            raise InvalidRequestError([Violation("ack", "needs a subscription: name one in open")])
+            raise InvalidRequestError([Violation("frame.ack", "needs a subscription: name one in open")])
         if not self._cursor.position.covers(through):
-            raise InvalidRequestError([Violation("ack.through", "is beyond what was sent")])
+            raise InvalidRequestError([Violation("frame.ack.through", "is beyond what was sent")])
         if len(self._results) >= _ACKS_MAX:
-            raise InvalidRequestError([Violation("ack", f"more than {_ACKS_MAX} acks wait: read their results")])
+            raise InvalidRequestError([Violation("frame.ack", f"more than {_ACKS_MAX} acks wait: read their results")])
         committed = await self._feed.move_floors(self._asked.subscription, self._opening, through)
         self._results.append(frames.ack_result_frame(ack.ack_id, through, committed=committed))
 

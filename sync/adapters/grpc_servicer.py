@@ -1,10 +1,8 @@
 """The service's RPCs: translate, ask, translate back."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
 
 from stateset.common.v1 import position_pb2
 from stateset.order.v1 import order_pb2
@@ -13,8 +11,8 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
+from infra.runtime.grpc.opening import first_of
 from infra.runtime.grpc.reads import at_least, filtered, listing
-from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import freshness_to_wire, position_to_wire
 from sync.adapters.checked import Checked
 from sync.adapters.grpc_management import ManagementServicer
@@ -30,8 +28,6 @@ from sync.application.positions import Positions
 from sync.application.queries import AsOf, Queries
 from sync.application.subscribe import Streams
 from sync.domain.subscription import SubscriptionKey
-
-OPEN_SECONDS: Final = 10.0  # a caller that opens a stream and says nothing is not waited for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,17 +139,3 @@ class SyncServicer(ManagementServicer, ParkingServicer, PositionServicer):
 
     def _freshness(self, as_of: AsOf) -> position_pb2.Freshness:
         return freshness_to_wire(as_of.position, as_of.as_of_us, self._clock.now_us())
-
-
-async def first_of(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -> sync_service_pb2.SubscribeRequest:
-    """The first frame of a stream.
-
-    Raises:
-        InvalidRequestError: It opens none.
-        TimeoutError: None has come.
-    """
-    async with asyncio.timeout(OPEN_SECONDS):
-        first = await anext(requests, None)
-    if first is None or first.frame.WhichOneof("frame") != "open":
-        raise InvalidRequestError([Violation("frame.open", "must be the first frame")])
-    return first

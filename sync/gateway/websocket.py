@@ -11,9 +11,9 @@ from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.grpc.call import LOCAL
+from infra.runtime.grpc.opening import first_of
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_of_token, position_to_wire
-from sync.adapters.grpc_servicer import OPEN_SECONDS, first_of
 from sync.adapters.wire_requests import client_frames, open_from_wire
 from sync.application.subscribe import Streams
 from sync.domain.frames import GoAway
@@ -69,7 +69,7 @@ class Socket:
 
     async def _stream(self, socket: WebSocket) -> int:
         requests = aiter(_requests(socket))
-        first = await _opening(requests)
+        first = await first_of(requests)
         opening = first.frame.open
         opening.batch_events_max = opening.batch_events_max or BATCH_EVENTS
         asked = tokened(open_from_wire(opening, path=_PATH, shards=self._shards, durable=True), _PATH)
@@ -85,13 +85,6 @@ class Socket:
                 if isinstance(frame, GoAway):
                     code = _RESTARTS
         return code
-
-
-async def _opening(requests: AsyncIterator[sync_service_pb2.SubscribeRequest]) -> sync_service_pb2.SubscribeRequest:
-    try:
-        return await first_of(requests)
-    except TimeoutError as error:  # told, unlike that of a reader that takes nothing
-        raise InvalidRequestError([Violation(_PATH, f"must come within {OPEN_SECONDS:g} s")]) from error
 
 
 async def _requests(socket: WebSocket) -> AsyncIterator[sync_service_pb2.SubscribeRequest]:

@@ -224,7 +224,7 @@ async def test_a_message_that_is_too_large_ends_the_stream() -> None:
 
 
 async def test_a_stream_that_never_opens_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync.adapters.grpc_servicer.OPEN_SECONDS", 0.1)
+    monkeypatch.setattr("infra.runtime.grpc.opening.OPEN_SECONDS", 0.1)
     async with streaming(LogMaker()) as http, socket_of(http) as socket:
         assert (await hear(socket, "error"))["error"]["message"].startswith("frame.open: must come within")
         assert await close_code(socket) == 1008

@@ -97,16 +97,16 @@ async def test_acks_become_the_floor_that_a_subscription_resumes_from(service: O
 @pytest.mark.parametrize(
     ("first", "field"),
     [
-        (frame(close=stream_pb2.Close()), "frame"),
-        (frame(open=stream_pb2.Open(shards=[3])), "open.shards"),
-        (frame(open=stream_pb2.Open(filter="type = x")), "open.filter"),
-        (frame(open=stream_pb2.Open(start=stream_pb2.Start(point=stream_pb2.START_POINT_STORED))), "open.start"),
-        (frame(open=stream_pb2.Open(start=stream_pb2.Start(snapshot=stream_pb2.SnapshotStart()))), "open.start"),
-        (frame(open=stream_pb2.Open(credit=stream_pb2.Credit(events=-1))), "open.credit"),
-        (frame(open=stream_pb2.Open(subscription="s", unacked_events_max=9)), "open.unacked_events_max"),
-        (frame(open=stream_pb2.Open(digest_interval=Duration(seconds=9))), "open.digest_interval"),
-        (frame(open=stream_pb2.Open(silence_max=Duration(seconds=9))), "open.silence_max"),
-        (frame(open=stream_pb2.Open(subscription="s", checkpoint_epoch=1)), "open.checkpoint_epoch"),
+        (frame(close=stream_pb2.Close()), "frame.open"),
+        (frame(open=stream_pb2.Open(shards=[3])), "frame.open.shards"),
+        (frame(open=stream_pb2.Open(filter="type = x")), "frame.open.filter"),
+        (frame(open=stream_pb2.Open(start=stream_pb2.Start(point=stream_pb2.START_POINT_STORED))), "frame.open.start"),
+        (frame(open=stream_pb2.Open(start=stream_pb2.Start(snapshot=stream_pb2.SnapshotStart()))), "frame.open.start"),
+        (frame(open=stream_pb2.Open(credit=stream_pb2.Credit(events=-1))), "frame.open.credit"),
+        (frame(open=stream_pb2.Open(subscription="s", unacked_events_max=9)), "frame.open.unacked_events_max"),
+        (frame(open=stream_pb2.Open(digest_interval=Duration(seconds=9))), "frame.open.digest_interval"),
+        (frame(open=stream_pb2.Open(silence_max=Duration(seconds=9))), "frame.open.silence_max"),
+        (frame(open=stream_pb2.Open(subscription="s", checkpoint_epoch=1)), "frame.open.checkpoint_epoch"),
     ],
 )
 async def test_a_bad_open_is_refused(
@@ -117,6 +117,24 @@ async def test_a_bad_open_is_refused(
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await read_until(stream, "opened")
     assert refused(error.value).fields == [field]
+
+
+async def test_a_stream_that_never_opens_is_told_so(service: OrderService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.runtime.grpc.opening.OPEN_SECONDS", 0.1)
+    stream = service.orders.SubscribeOrderEvents(timeout=30)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stream.read()
+    assert refused(error.value).fields == ["frame.open"]
+
+
+async def test_a_caller_that_says_no_more_is_sent_what_it_has_granted(service: OrderService) -> None:
+    stream = service.orders.SubscribeOrderEvents(timeout=30)
+    await stream.write(frame(open=stream_pb2.Open(credit=stream_pb2.Credit(events=9, bytes=10_000))))
+    await stream.done_writing()
+    await read_until(stream, "progress")
+    await service.place(1, order_id="o-1")
+    assert [event.order_id for event in await first_events(stream)] == ["o-1"]
+    stream.cancel()
 
 
 @pytest.mark.parametrize(
