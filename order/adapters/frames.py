@@ -189,9 +189,8 @@ def closed_frame(error: Exception | None, position: Position) -> bytes:
     return _frame(order_frame_pb2.ServerFrame(closed=closed))
 
 
-def ack_result_frame(ack_id: str, floor: Position, *, committed: bool) -> bytes:
+def ack_result_frame(ack_id: str, status: stream_pb2.AckStatus.ValueType, floor: Position) -> bytes:
     """What became of an ack."""
-    status = stream_pb2.ACK_STATUS_COMMITTED if committed else stream_pb2.ACK_STATUS_FENCED
     result = stream_pb2.AckResult(ack_id=ack_id, status=status, floor=position_to_wire(floor))
     return _frame(order_frame_pb2.ServerFrame(ack_result=result))
 

@@ -10,7 +10,7 @@ from prometheus_client import Histogram
 from stateset.order.v1 import order_service_pb2
 from stateset.stream.v1 import stream_pb2
 
-from infra.kernel.position import check_log
+from infra.kernel.position import Position, check_log
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.opening import first_of
@@ -108,6 +108,7 @@ class _Stream:
         self._asked = asked
         self._opening = opening
         self._credit = asked.credit
+        self._floor = Position(log_epoch=opening.start.log_epoch, next_seq=(0,) * feed.shards).moved(opening.floors)
         self._results: deque[bytes] = deque()
         self._news = asyncio.Event()
         self._closed = False
@@ -199,8 +200,14 @@ class _Stream:
             raise InvalidRequestError([Violation("frame.ack.through", "is beyond what was sent")])
         if len(self._results) >= _ACKS_MAX:
             raise InvalidRequestError([Violation("frame.ack", f"more than {_ACKS_MAX} acks wait: read their results")])
-        committed = await self._feed.move_floors(self._asked.subscription, self._opening, through)
-        self._results.append(frames.ack_result_frame(ack.ack_id, through, committed=committed))
+        before = self._floor
+        if await self._feed.move_floors(self._asked.subscription, self._opening, through):
+            said = {shard: through.next_seq[shard] for shard in self._opening.shards}
+            self._floor = before.merged(before.moved(said))  # nobody else moves it but a newer stream
+            status = stream_pb2.ACK_STATUS_ALREADY if self._floor == before else stream_pb2.ACK_STATUS_COMMITTED
+        else:
+            status = stream_pb2.ACK_STATUS_FENCED
+        self._results.append(frames.ack_result_frame(ack.ack_id, status, self._floor))
 
     def _progress(self) -> bytes:
         as_of_us = self._heads.as_of_us if self._cursor.at_head else None

@@ -1,7 +1,7 @@
 """The log as streams: a reader is a cursor, and whoever is at the head waits for the next commit."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby
 
@@ -31,12 +31,14 @@ class Opening:
         earliest: The first events that are kept.
         shards: The shards that it reads.
         delivery_epoch: Number of this opening of its subscription; 0 without one.
+        floors: By shard, the subscription's durable floor where it has confirmed something.
     """
 
     start: Position
     earliest: Position
     shards: tuple[int, ...]
     delivery_epoch: int = 0
+    floors: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -78,12 +80,14 @@ class Feed:
         await self._heads.look(self._log, self._clock)  # the position may come from a commit of another process
         position = {StartPoint.LATEST: self._heads.position}.get(start, earliest) if isinstance(start, str) else start
         check_start(position, earliest.next_seq, self._heads.position.next_seq, shards)
-        delivery_epoch = 0
+        delivery_epoch, floors = 0, dict[int, int]()
         if subscription:
             delivery_epoch, floors = await self._log.open_subscription(subscription)
             if start is StartPoint.STORED:  # what is kept from here on, is kept for this subscription, too
                 position = (await self._earliest()).merged(earliest.moved(floors))
-        return Opening(start=position, earliest=earliest, shards=tuple(shards), delivery_epoch=delivery_epoch)
+        return Opening(
+            start=position, earliest=earliest, shards=tuple(shards), delivery_epoch=delivery_epoch, floors=floors
+        )
 
     async def _earliest(self) -> Position:
         return Position(log_epoch=self._log.log_epoch, next_seq=tuple(await self._log.earliest()))

@@ -78,7 +78,11 @@ async def test_acks_become_the_floor_that_a_subscription_resumes_from(service: O
     await first_events(old)
     through = (await read_until(old, "progress")).progress.at
     await old.write(frame(ack=stream_pb2.Ack(ack_id="a", through=through)))
-    assert (await read_until(old, "ack_result")).ack_result.status == stream_pb2.ACK_STATUS_COMMITTED
+    result = (await read_until(old, "ack_result")).ack_result
+    assert (result.status, result.floor) == (stream_pb2.ACK_STATUS_COMMITTED, through)
+    await old.write(frame(ack=stream_pb2.Ack(ack_id="less", through=opened.position)))
+    result = (await read_until(old, "ack_result")).ack_result
+    assert (result.status, result.floor) == (stream_pb2.ACK_STATUS_ALREADY, through)
 
     await service.place(1, order_id="o-2")
     new = service.orders.SubscribeOrderEvents()
