@@ -11,7 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from infra.runtime.grpc.call import Method
 from infra.runtime.grpc.door import Door
@@ -20,6 +20,7 @@ from infra.runtime.lifespan import StartupError, background
 
 MESSAGE_BYTES_MAX: Final = 262_144  # received; an order with all its lines fits
 FRAME_BYTES_MAX: Final = 1_048_576  # sent; a frame of a stream fits
+_REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
 _LAST_WORD_SECONDS: Final = 0.2  # for a watcher of health to hear that it is over
 DRAIN_SECONDS: Final = 10.0  # streams end by themselves in far less; unary calls have their own deadline
 
@@ -110,7 +111,7 @@ async def open_server(
     checks = _Health(draining)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.descriptor.full_name for service in services]
-    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    _reflect([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     port = _bind(server, address, "--grpc-address")
     if shared_address:
         _bind(server, shared_address, "--grpc-shared-address")
@@ -150,6 +151,21 @@ class _Health(health.aio.HealthServicer):
             watching.cancel()
             ending.cancel()
             await asyncio.gather(watching, ending, return_exceptions=True)
+
+
+def _reflect(names: Sequence[str], server: grpc.aio.Server) -> None:
+    """Describes the services, under both names of reflection: the package has v1alpha, tools come to ask v1 alone.
+
+    All but the name is the same. v1 is not among those it lists, as nobody could describe it.
+    """
+    reflection.enable_server_reflection(names, server)
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflection.aio.ReflectionServicer(names).ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    methods = {"ServerReflectionInfo": handler}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_REFLECTION, methods),))
 
 
 async def _tell(condition: Condition, checks: health.aio.HealthServicer) -> None:

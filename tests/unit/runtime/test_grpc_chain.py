@@ -12,6 +12,7 @@ import grpc.aio
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, ServiceDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha import reflection_pb2
 from prometheus_client import REGISTRY
 from stateset.order.v1 import log_service_pb2, log_service_pb2_grpc
 
@@ -88,13 +89,35 @@ def troubled() -> Troubled:
 
 
 @pytest.fixture
-async def stub(troubled: Troubled) -> AsyncIterator[Any]:
+async def channel(troubled: Troubled) -> AsyncIterator[grpc.aio.Channel]:
     service = Service(log_service_pb2.DESCRIPTOR.services_by_name["LogService"], troubled)
     async with (
         open_server("127.0.0.1:0", [service], domain=DOMAIN, errors=ERRORS, draining=asyncio.Event()) as port,
         open_channel(f"127.0.0.1:{port}") as channel,
     ):
-        yield log_service_pb2_grpc.LogServiceStub(channel)
+        yield channel
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> Any:  # noqa: ANN401 - a generated stub
+    return log_service_pb2_grpc.LogServiceStub(channel)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_a_server_describes_itself_whichever_reflection_is_asked(channel: grpc.aio.Channel, version: str) -> None:
+    ask: Any = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    call = ask(timeout=30)
+    await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    names = [service.name for service in (await call.read()).list_services_response.service]
+    for name in names:
+        await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name))
+        assert (await call.read()).file_descriptor_response.file_descriptor_proto
+    assert "stateset.order.v1.LogService" in names
+    call.cancel()
 
 
 async def test_an_unforeseen_error_is_internal_and_leaks_no_text(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
