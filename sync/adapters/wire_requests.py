@@ -136,7 +136,9 @@ def seek_from_wire(message: sync_service_pb2.SeekSubscriptionRequest) -> Start:
         InvalidRequestError: It is nowhere that a floor could be.
     """
     checked = Checked()
-    checked.refuse_unless(message.to.WhichOneof("at") is not None, "to", "must be set")
+    # A point that nobody has set says nothing: EARLIEST would bring everything again.
+    is_set = bool(message.to.point) if message.to.HasField("point") else message.to.WhichOneof("at") is not None
+    checked.refuse_unless(is_set, "to", "must be set")
     to = _place(message.to, checked, "to")
     checked.done()
     return to

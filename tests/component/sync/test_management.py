@@ -151,6 +151,12 @@ async def test_a_stream_starts_at_a_time() -> None:
         (STORED, StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", ["to"]),
         (stream_pb2.Start(), StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", ["to"]),
         (
+            stream_pb2.Start(point=stream_pb2.START_POINT_UNSPECIFIED),
+            StatusCode.INVALID_ARGUMENT,
+            "INVALID_REQUEST",
+            ["to"],
+        ),
+        (
             stream_pb2.Start(snapshot=stream_pb2.SnapshotStart()),
             StatusCode.INVALID_ARGUMENT,
             "INVALID_REQUEST",

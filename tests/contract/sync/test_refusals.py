@@ -159,6 +159,12 @@ async def test_a_subscription_keeps_its_filter(side: Side) -> None:
     assert (found.filter, found.delivery_epoch) == (OF_C1, 2)
 
 
+async def test_a_seek_says_where_to(side: Side) -> None:
+    await side.opened("s")
+    nowhere = sync.SeekSubscriptionRequest(name="s", to=stream.Start(point=stream.START_POINT_UNSPECIFIED))
+    assert await side.refused(side.client.seek_subscription(nowhere)) == ("INVALID_REQUEST", ["to"])
+
+
 async def test_a_subscription_begins_where_it_is_first_opened(side: Side) -> None:
     assert await side.opened("s", start=LATEST) == side.place()
     await side.bed.record("o-9")

@@ -281,7 +281,7 @@ _REQUESTS: Final[Mapping[type[Message], Sequence[Rule]]] = {
     sync.DeleteSubscriptionRequest: (_NAME,),
     sync.SeekSubscriptionRequest: (
         _NAME,
-        ("to", "must be set", lambda request: request.to.WhichOneof("at")),
+        ("to", "must be set", lambda request: request.to.point or request.to.WhichOneof("at") not in (None, "point")),
         ("to", _PLACE_RIGHT, lambda request: _is_place(request.to)),
     ),
     sync.AckSubscriptionRequest: (
