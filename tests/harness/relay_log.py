@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
-from infra.runtime.clock import SystemClock
+from infra.runtime.clock import Clock, SystemClock
 from infra.runtime.database import Database
 from infra.runtime.kafka.admin import TopicAdmin
+from infra.runtime.kafka.errors import BrokerError
+from infra.runtime.kafka.headers import place_of
+from infra.runtime.kafka.lookup import Lookup
 from infra.runtime.sql import open_database
 from infra.runtime.topics import EVENTS, STATE
 from order.adapters.kafka_publisher import KafkaBus
@@ -18,7 +21,6 @@ from order.adapters.wire import WireCodec
 from order.application.heads import Heads
 from order.application.ports import Log
 from order.application.relay import Relay
-from order.application.relay_ports import BusUnavailableError
 from order.application.writer import Writer, WriterLimits
 from order.domain.policy import Policy
 from order.main import MIGRATIONS
@@ -81,25 +83,33 @@ class RelayedLog:
         await eventually_async(done, within_seconds=within_seconds)
 
     async def until_published(self, within_seconds: float = 60) -> None:
-        """Waits until committed records go as far as the log does."""
+        """Waits until both topics go as far as the log does: a broker shows what is committed after it has said so."""
 
         async def done() -> bool:
-            with suppress(BusUnavailableError):  # a partition that was just made may have no leader yet
-                return await self.bus().next_seqs() == await self.next_seqs()
+            with suppress(BrokerError):  # a partition that was just made may have no leader yet
+                return await asyncio.to_thread(self._ends) == [await self.next_seqs()] * 2
             return False
 
         await eventually_async(done, within_seconds=within_seconds)
 
+    def _ends(self) -> list[list[int]]:
+        """By topic the seq behind the last one of each partition."""
+        with closing(Lookup(self.kafka.cluster, committed=True)) as lookup:
+            last = [lookup.last(topic) for topic in lookup.topics((self.events, self.state))]
+        return [[place_of(of[shard]).seq + 1 if shard in of else 1 for shard in range(SHARDS)] for of in last]
+
 
 @asynccontextmanager
-async def relayed_log(kafka: Kafka, folder: Path, *, topics: bool = True) -> AsyncIterator[RelayedLog]:
-    """A new log, and unless told otherwise its topics."""
+async def relayed_log(
+    kafka: Kafka, folder: Path, *, topics: bool = True, clock: Clock | None = None
+) -> AsyncIterator[RelayedLog]:
+    """A new log, and unless told otherwise its topics; events have the time of the clock."""
     async with open_database(f"sqlite:///{folder}/order.db", service="order", migrations=MIGRATIONS) as database:
         log = await open_log(database, SHARDS)
         heads = Heads(log.log_epoch, [head.next_seq for head in await log.heads()])
         codec = WireCodec(log.log_epoch, SHARDS)
         limits = WriterLimits(group_commands_max=64, queue_commands_max=1_000)
-        writer = Writer(log, codec, heads, SystemClock(), limits, Policy())
+        writer = Writer(log, codec, heads, clock or SystemClock(), limits, Policy())
         relayed = RelayedLog(kafka, database, log, writer, heads)
         if topics:
             await relayed.admin.apply()

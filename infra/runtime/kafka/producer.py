@@ -94,7 +94,8 @@ class TransactionalProducer:
             self._make_room()
             self.send(topic, partition, key=key, value=value, timestamp_ms=timestamp_ms, headers=headers)
         except KafkaException as error:
-            raise self._why(self._ended_by(kafka_error(error)), "producing") from error
+            ended = kafka_error(error).code() == KafkaError._STATE  # noqa: SLF001 - its public name
+            raise self._why(self._ended_by(error) if ended else error, "producing") from error
 
     def flush(self) -> None:
         """Returns once the broker has every record since `begin`.
@@ -164,7 +165,7 @@ class TransactionalProducer:
         except KafkaException as error:
             raise self._why(error, doing) from error
         except SystemError as error:
-            raise self._why(self._fatal(error), doing) from error
+            raise self._why(self._ended_by(error), doing) from error
 
     def _go_on_or_raise(self, error: KafkaException, deadline: float, doing: str) -> None:
         """The library's own word decides whether the same call may simply be repeated."""
@@ -184,15 +185,6 @@ class TransactionalProducer:
             told = self._ear.reason(kafka_error(error))
         return broker_error(told, doing)
 
-    def _ended_by(self, error: KafkaError) -> KafkaError:
-        """Why the transaction takes no more records, which the library says only to whoever asks for a commit."""
-        if error.code() == KafkaError._STATE:  # noqa: SLF001 - its public name
-            try:
-                self._producer.commit_transaction(_SLICE_SECONDS)
-            except KafkaException as reason:
-                return kafka_error(reason)
-        return error
-
     def _told(self) -> KafkaError | KafkaException | None:
         """What is known of a failure, or waits to be heard."""
         if self._failed is None:
@@ -201,11 +193,11 @@ class TransactionalProducer:
             except KafkaException as error:
                 return error
             except SystemError as error:  # see `_reported`
-                return self._fatal(error)
+                return self._ended_by(error)
         return self._failed
 
-    def _fatal(self, lost: SystemError) -> KafkaException:
-        """What nothing can be done after, from whatever cannot: a producer in this state opens no transaction."""
+    def _ended_by(self, lost: KafkaException | SystemError) -> KafkaException:
+        """Why the transaction takes nothing more, from what the library refuses then with that reason: a new one."""
         try:
             self._producer.begin_transaction()
         except KafkaException as error:

@@ -32,6 +32,8 @@ from tests.harness.kafka_topics import make_topic, set_broker_defaults
 from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
 from tests.harness.sync_waiting import eventually, eventually_async
 
+HOUR_US = 3_600_000_000
+
 
 @pytest.fixture
 async def log(kafka: Kafka, tmp_path: Path) -> AsyncIterator[RelayedLog]:
@@ -96,6 +98,7 @@ async def test_a_predecessor_that_revives_publishes_nothing_and_leaves_nothing(l
             await publish_and_commit(log, newer)
             with pytest.raises(LeaseLostError):
                 await paused.commit()
+    await log.until_published()
     assert await log.expected() == log.published() == log.published(log.state)
     uncommitted = log.published(committed=False)
     assert sum(map(len, uncommitted.values())) > 30  # what was taken back is still there for those who ask for it
@@ -108,6 +111,7 @@ async def test_a_predecessor_that_revives_with_records_to_send_is_told_that_it_i
         with pytest.raises(LeaseLostError):
             await publish_and_commit(log, paused)
         await publish_and_commit(log, newer)
+    await log.until_published()
     assert await log.expected() == log.published() == log.published(log.state)
 
 
@@ -287,19 +291,34 @@ async def test_a_broker_that_is_killed_misses_nothing_when_it_is_back(broker: Br
         assert await log.expected() == log.published() == log.published(log.state)
 
 
+class WrongClock(SystemClock):
+    """A clock that is two hours late, or fast."""
+
+    ahead_us = -2 * HOUR_US
+
+    def now_us(self) -> int:
+        """What it shows."""
+        return super().now_us() + self.ahead_us
+
+
 async def test_every_event_is_published_whatever_a_broker_takes_by_default(
     broker: BrokerProcess, tmp_path: Path
 ) -> None:
     hard_to_please = {
         "message.max.bytes": "1000",
-        "log.message.timestamp.before.max.ms": "1",
-        "log.message.timestamp.after.max.ms": "1",
+        # Any less, and the broker's own log of transactions meets it where the machine is slow.
+        "log.message.timestamp.before.max.ms": str(HOUR_US // 1000),
+        "log.message.timestamp.after.max.ms": str(HOUR_US // 1000),
         "log.retention.bytes": "1000",
         "log.cleanup.policy": "compact",
     }
     set_broker_defaults(broker.address, hard_to_please)
-    async with relayed_log(Kafka(servers=broker.address, prefix="default."), tmp_path) as log:
-        await log.place(100)
+    kafka = Kafka(servers=broker.address, prefix="default.")
+    clock = WrongClock()
+    async with relayed_log(kafka, tmp_path, clock=clock) as log:
+        await log.place(50)
+        clock.ahead_us = 2 * HOUR_US
+        await log.place(50)
         async with log.relay().running():
             await log.until_published()
         assert await log.expected() == log.published() == log.published(log.state)
