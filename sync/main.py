@@ -175,7 +175,8 @@ async def _serving(
     meter = LagMeter(horizons, ring, freshness, clock)
     fresh = Condition(FRESH)
     draining = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
+    # Two groups: where the first one fails, streams still end in words, and what has been acked is still answered.
+    async with asyncio.TaskGroup() as tasks, asyncio.TaskGroup() as serving:
         openings = Openings(
             ports.source,
             ring,
@@ -197,7 +198,7 @@ async def _serving(
                 Proofs(ports.read_model),
             ),
             Common(fanout=Fanout(ring, pieces_to_wire), acks=acks, freshness=freshness, meter=meter),
-            tasks=tasks,
+            tasks=serving,
             streams_max=settings.streams_max,
         )
         ingest = Ingest(ports.source, ports.read_model, ring, freshness, clock=clock, wake=streams.wake)
@@ -209,8 +210,8 @@ async def _serving(
                 ),
                 name="freshness",
             ),
-            tasks.create_task(acks.run(), name="acks"),
-            tasks.create_task(streams.drain_when(draining), name="drain"),
+            serving.create_task(acks.run(), name="acks"),
+            serving.create_task(streams.drain_when(draining), name="drain"),
             tasks.create_task(SubscriptionGauges(streams.all, meter).run(), name="subscription-gauges"),
         ]
         floors = Floors(acks, freshness, horizons)

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from stateset.stream.v1 import stream_pb2
 
-from infra.kernel.position import LogEpochChangedError, Position
+from infra.kernel.position import LogEpochChangedError, Position, PositionAheadError
 from infra.runtime.lifespan import StartupError
 from sync.adapters.memory import MemoryReadModel, MemorySource
 from sync.application.ingest import proved
@@ -91,6 +91,33 @@ async def test_a_read_model_of_another_log_does_not_start() -> None:
         async with asyncio.timeout(20), open_server(LogMaker().source, read_model=read_model):
             await asyncio.Event().wait()
     assert raised.group_contains(StartupError, depth=None, match="of log another")
+
+
+async def test_a_server_that_cannot_go_on_says_goodbye_to_its_streams() -> None:
+    log = LogMaker()
+    lost = asyncio.Event()
+
+    def until_lost(batch: Batch) -> Batch:
+        if lost.is_set():
+            raise PositionAheadError(batch.shard, 99, 1)
+        return batch
+
+    source = faulty(log, until_lost)
+    goodbye: list[asyncio.Task[object]] = []
+
+    async def serve() -> None:
+        async with asyncio.timeout(20), open_server(source) as client:
+            stream = client.stream_events(stream_pb2.Open(start=ALL))
+            await stream.until("opened")
+            goodbye.append(asyncio.create_task(stream.until("go_away"), name="goodbye"))
+            lost.set()
+            log.groups(1)
+            await asyncio.Event().wait()
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        await serve()
+    assert raised.group_contains(StartupError)
+    await goodbye[0]
 
 
 async def test_a_read_model_ahead_of_the_log_does_not_go_on() -> None:
