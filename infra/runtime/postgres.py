@@ -249,6 +249,7 @@ def _prepare(connection: Connection, name: str, migrations: Path, must_exist: bo
     _take_turn(connection, name)
     _refuse_foreign(connection, name, migrations, must_exist=must_exist)
     connection.execute(text("SET LOCAL statement_timeout = 0"))  # a revision may index a large table
+    connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))  # alembic is loaded meanwhile
     if not connection.execute(_SCHEMA, {"name": name}).scalar_one():  # IF NOT EXISTS wants the right to make one
         connection.execute(text(f'CREATE SCHEMA "{name}"'))
     schema.upgrade(connection, migrations)

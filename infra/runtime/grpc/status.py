@@ -112,7 +112,11 @@ def to_status(refusal: Refusal, domain: str) -> status_pb2.Status:
         details.append(bad)
     if refusal.precondition:
         failure = error_details_pb2.PreconditionFailure()
-        failure.violations.add(type=refusal.precondition, subject=refusal.metadata.get("subject", ""))
+        failure.violations.add(
+            type=refusal.precondition,
+            subject=refusal.metadata.get("subject", ""),
+            description=refusal.message[:_TEXT_MAX],
+        )
         details.append(failure)
     if refusal.retry_after_seconds is not None:
         delay = Duration()
