@@ -18,17 +18,19 @@ from tests.harness.orders import place_request
 pytestmark = pytest.mark.timeout(0)  # as many restarts as asked for, each of whose waits has a bound
 
 _CALLERS: Final = 8
+_PAUSE_SECONDS: Final = 0.1  # without one, nobody else has his turn
 _CALL_SECONDS: Final = 60.0  # what a crowded machine needs for a start, several times
 
 
 @asynccontextmanager
 async def placing(address: str) -> AsyncIterator[None]:
-    """Orders are placed without a pause while the context lasts; the first one that fails ends it."""
+    """Orders are placed while the context lasts; the first one that fails ends it."""
 
     async def place(client: OrderClient, caller: int) -> None:
         for number in count(1):
             request = place_request(1, order_id=f"steady-{caller}-{number}")
             await client.place_order(request, timeout_seconds=_CALL_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     async def crowd(client: OrderClient) -> None:
         async with asyncio.TaskGroup() as callers:
