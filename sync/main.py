@@ -70,6 +70,7 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
         StartupError: It cannot start as it was told to.
     """
     refuse_taken(settings.grpc_address, settings.admin_address, settings.http_address)
+    bus = _bus(settings)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(open_admin(settings.admin_address))
         database = await stack.enter_async_context(
@@ -77,11 +78,11 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
         )
         channel = await stack.enter_async_context(open_channel(settings.order_address))
         orders = OrderSource(channel, name=settings.name)
-        source = source_of(settings, orders)
+        source = orders if bus is None else KafkaSource(orders, bus, topic_prefix=settings.topic_prefix)
         read_model = SqlReadModel(database)
         position = await _begun(read_model, source, stop)
         if position is not None:
-            offsets = await stack.enter_async_context(offsets_of(settings))
+            offsets = await stack.enter_async_context(_offsets(bus, settings.topic_prefix))
             subscriptions = SqlSubscriptions(
                 database,
                 subscriptions_max=settings.subscriptions_max,
@@ -99,35 +100,26 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
             await stop.wait()
 
 
-def source_of(settings: SyncSettings, orders: OrderSource) -> EventSource:
-    """What carries the log, as the settings say.
+def _bus(settings: SyncSettings) -> Cluster | None:
+    """The Kafka that carries the log, as the settings say; none if that is the Order Service's own stream.
 
     Raises:
         StartupError: It is Kafka, and nobody has said where that is, or how it can be entered.
     """
     if settings.bus == "direct":
-        return orders
+        return None
     if not settings.kafka_bootstrap_servers:
         raise StartupError("--bus kafka needs --kafka-bootstrap-servers host:port")
-    return KafkaSource(orders, cluster_of(settings), topic_prefix=settings.topic_prefix)
-
-
-def cluster_of(settings: SyncSettings) -> Cluster:
-    """The Kafka of the settings.
-
-    Raises:
-        StartupError: Its file cannot be used.
-    """
     return Cluster.read(settings.kafka_bootstrap_servers, settings.kafka_client_config)
 
 
 @asynccontextmanager
-async def offsets_of(settings: SyncSettings) -> AsyncIterator[Offsets | None]:
+async def _offsets(bus: Cluster | None, topic_prefix: str) -> AsyncIterator[Offsets | None]:
     """Where events are on the bus, if that is Kafka."""
-    if settings.bus == "direct":
+    if bus is None:
         yield None
         return
-    async with open_offsets(cluster_of(settings), topic_prefix=settings.topic_prefix) as offsets:
+    async with open_offsets(bus, topic_prefix=topic_prefix) as offsets:
         yield offsets
 
 
