@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from consumers.cli.arguments import SHARDS
 from consumers.cli.system import LOGS, SERVICES
@@ -40,43 +41,44 @@ def frozen(system: System, name: str) -> Fault:
     return Fault(name=f"{name} is frozen", ready=victim.ready, strike=lambda: victim.freeze(long_enough))
 
 
-def rolling_restart(victims: Iterable[Victim]) -> list[Fault]:
-    """Each is asked to end and is started again, never two at once: so a release is rolled out."""
+def in_turn(strikes: Mapping[str, Callable[[], Awaitable[None]]], *, share: float = 1.0) -> list[Fault]:
+    """Faults by name, none of which begins before the one before it is over."""
     turn = asyncio.Lock()
 
     async def ready() -> None:
         async with turn:
             pass
 
-    def restarted(victim: Victim) -> Fault:
+    def fault(name: str, hurt: Callable[[], Awaitable[None]]) -> Fault:
         async def strike() -> None:
             async with turn:
-                await victim.restart()
-                await victim.ready()
+                await hurt()
 
-        return Fault(name=f"{victim.child.name} is restarted", ready=ready, strike=strike, share=_RESTARTS_SHARE)
+        return Fault(name=name, ready=ready, strike=strike, share=share)
 
-    return [restarted(victim) for victim in victims]
+    return [fault(name, hurt) for name, hurt in strikes.items()]
+
+
+def rolling_restart(victims: Iterable[Victim]) -> list[Fault]:
+    """Each is asked to end and is started again, never two at once: so a release is rolled out."""
+
+    async def restart(victim: Victim) -> None:
+        await victim.restart()
+        await victim.ready()
+
+    restarts = {f"{victim.child.name} is restarted": partial(restart, victim) for victim in victims}
+    return in_turn(restarts, share=_RESTARTS_SHARE)
 
 
 def link_faults(link: Link) -> list[Fault]:
     """The connections over the link are cut, or go dead without a word; clients make new ones."""
-    turn = asyncio.Lock()
 
-    async def ready() -> None:
-        async with turn:
-            pass
+    async def hurt(what: Callable[[], None]) -> None:
+        before = link.connections
+        what()
+        await eventually(lambda: link.connections > before, within_seconds=RESTART_SECONDS)
 
-    def hurt(name: str, what: Callable[[], None]) -> Fault:
-        async def strike() -> None:
-            async with turn:
-                before = link.connections
-                what()
-                await eventually(lambda: link.connections > before, within_seconds=RESTART_SECONDS)
-
-        return Fault(name=name, ready=ready, strike=strike)
-
-    return [hurt("the link is cut", link.cut), hurt("the link goes dead", link.go_dead)]
+    return in_turn({"the link is cut": partial(hurt, link.cut), "the link goes dead": partial(hurt, link.go_dead)})
 
 
 def topics_deleted(system: System) -> Fault:
