@@ -300,16 +300,14 @@ def _postgres(text: str) -> str:
     return text
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= _COUNT_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_COUNT_MAX}")
+def _count(text: str, most: int = _COUNT_MAX, because: str = "") -> int:
+    if not text.isdecimal() or not 0 < int(text) <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {most}{because}")
     return int(text)
 
 
 def _shards(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= SHARDS_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {SHARDS_MAX}, as a log has shards")
-    return int(text)
+    return _count(text, SHARDS_MAX, ", as a log has shards")
 
 
 def _speed(text: str) -> float | None:

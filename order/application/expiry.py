@@ -24,7 +24,7 @@ EXPIRED = Counter("stateset_order_expired_total", "Orders that the timer has clo
 _ORDERS_MAX: Final = 64  # at a time, so that a thousand that are due together do not delay the callers' commands
 _LOOK_SECONDS: Final = 0.5  # between two looks: one indexed read
 _EXPIRE_SECONDS: Final = 10.0  # for one round; what is left over is due again at the next look
-_WAITING: Final = (StoreUnavailableError, LogHoleError, OverloadedError, DeadlineTooShortError)
+_WAITING: Final = (StoreUnavailableError, LogHoleError, OverloadedError, DeadlineTooShortError, TimeoutError)
 _log = get_logger(__name__)
 
 
@@ -50,7 +50,7 @@ class Expiry:
         while True:
             try:
                 found = await self._expire_due()
-            except (*_WAITING, TimeoutError) as error:
+            except _WAITING as error:
                 _log.warning("orders that are due wait", error=str(error))
                 found = 0
             if found < _ORDERS_MAX:

@@ -137,7 +137,7 @@ def seek_from_wire(message: sync_service_pb2.SeekSubscriptionRequest) -> Start:
     """
     checked = Checked()
     # A point that nobody has set says nothing: EARLIEST would bring everything again.
-    is_set = bool(message.to.point) if message.to.HasField("point") else message.to.WhichOneof("at") is not None
+    is_set = bool(message.to.point) or message.to.WhichOneof("at") not in (None, "point")
     checked.refuse_unless(is_set, "to", "must be set")
     to = _place(message.to, checked, "to")
     checked.done()

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from fcntl import ioctl
@@ -267,8 +266,8 @@ class _Protocol(HttpToolsProtocol):
             return TooManyConnectionsError(self.config.connections_max)
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
             return _HEAD_TOO_LARGE
-        named = Counter(name for name, _ in self.headers)
-        if named[b"host"] != 1 and (named[b"host"] or self.parser.get_http_version() == "1.1"):
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             return RequestRefusedError("MALFORMED_HTTP", "HTTP/1.1 has exactly one Host header")
         if any(name == b"transfer-encoding" and value.lower() != b"chunked" for name, value in self.headers):
             return RequestRefusedError("MALFORMED_HTTP", "the one transfer encoding that is taken is chunked")

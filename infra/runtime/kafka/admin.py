@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import (
@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 )
 
 from infra.runtime.kafka.cluster import Cluster
-from infra.runtime.kafka.errors import AWAY, Ear
+from infra.runtime.kafka.errors import AWAY, Ear, kafka_error
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import TOPICS, Topic
 
@@ -218,7 +218,7 @@ class TopicAdmin:
                     await asyncio.wait({answer}, timeout=_POLL_SECONDS)
                 return await answer
         except KafkaException as error:
-            refusal: Any = error.args[0]
+            refusal = kafka_error(error)
             if refusal.code() == unless:
                 return None
             if refusal.code() in AWAY:

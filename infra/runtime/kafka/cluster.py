@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from infra.runtime.kafka.errors import QUIET
+from infra.runtime.kafka.errors import QUIET, kafka_error
 from infra.runtime.lifespan import StartupError
 
 _ACCEPTED: Final = "security.protocol, sasl.*, ssl.*, client.rack and broker.address.family"
@@ -77,7 +77,7 @@ def _try(access: Mapping[str, str], config_file: str) -> None:
     try:
         Producer({**access, **QUIET})
     except KafkaException as error:
-        said = error.args[0].str().removeprefix("Failed to create producer: ")
+        said = kafka_error(error).str().removeprefix("Failed to create producer: ")
         for value in filter(None, access.values()):
             said = said.replace(f'"{value}"', "that is set")
         raise StartupError(f"{config_file}: librdkafka refuses it: {said}") from error

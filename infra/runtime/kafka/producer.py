@@ -169,7 +169,7 @@ class TransactionalProducer:
 
     def _go_on_or_raise(self, error: KafkaException, deadline: float, doing: str) -> None:
         """The library's own word decides whether the same call may simply be repeated."""
-        if not error.args[0].retriable() or self._closing or time.monotonic() > deadline:
+        if not kafka_error(error).retriable() or self._closing or time.monotonic() > deadline:
             raise self._why(error, doing) from error
 
     def _why(self, error: KafkaException | KafkaError, doing: str) -> BrokerError:
