@@ -1,11 +1,11 @@
 """A place in the log: for each shard the seq of the next event to read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(NamedTuple):
     """One next seq per shard, of one log.
 
     0 says nothing about a shard; 1 is its first event. Immutable; positions of one log form a lattice under `merge`.
@@ -22,11 +22,11 @@ class Position:
 
     def moved(self, moves: Mapping[int, int]) -> "Position":
         """With `next_seq[shard]` replaced by what `moves` says for that shard."""
-        return replace(self, next_seq=tuple(moves.get(shard, seq) for shard, seq in enumerate(self.next_seq)))
+        return self._replace(next_seq=tuple(moves.get(shard, seq) for shard, seq in enumerate(self.next_seq)))
 
     def merged(self, other: "Position") -> "Position":
         """Element-wise maximum: what either of the two has passed."""
-        return replace(self, next_seq=tuple(max(pair) for pair in zip(self.next_seq, other.next_seq, strict=True)))
+        return self._replace(next_seq=tuple(max(pair) for pair in zip(self.next_seq, other.next_seq, strict=True)))
 
     def covers(self, other: "Position") -> bool:
         """Whether everything below `other` is below this one, too. What `other` says nothing about is covered."""

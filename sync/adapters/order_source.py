@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 from typing import Any, Final
 
 import grpc.aio
@@ -202,7 +201,7 @@ async def _requests(
 def _open(start: Position, shards: Sequence[int]) -> stream_pb2.Open:
     # Filters are ours: the log is read as a whole, so the position must not speak of one.
     return stream_pb2.Open(
-        start=stream_pb2.Start(position=position_to_wire(replace(start, filter_hash=b""))),
+        start=stream_pb2.Start(position=position_to_wire(start._replace(filter_hash=b""))),
         shards=shards,
         heartbeat_interval=Duration(seconds=_HEARTBEAT_SECONDS),
     )

@@ -191,7 +191,8 @@ def _snapshot_orders(frame: SnapshotOrders) -> bytes:
     return embedded(_FRAME, embedded(_SNAPSHOT_ORDERS, head + orders))
 
 
-@lru_cache(maxsize=1_024)  # streams that stand at the same place say the same: heartbeats and progress above all
+# Streams that stand at the same place say the same: heartbeats and progress above all.
+@lru_cache(maxsize=1_024, typed=True)
 def _control_to_wire(frame: ControlFrame) -> bytes:
     return sync_service_pb2.SubscribeResponse(frame=_CONTROL[type(frame)](frame)).SerializeToString()
 

@@ -10,7 +10,7 @@ from sync.application.horizons import Horizons
 from sync.application.ports import Parking, Subscriptions
 from sync.domain.errors import SubscriptionNotFoundError
 from sync.domain.frames import Lag, LagBound
-from sync.domain.lag import Standing, lag_of, unacked_by_shard, unacked_of
+from sync.domain.lag import Horizon, Standing, lag_of, unacked_by_shard, unacked_of
 from sync.domain.log import LogHead
 from sync.domain.ring import Ring
 from sync.domain.subscription import SubscriptionKey
@@ -33,7 +33,8 @@ class LagMeter:
         self._ring = ring
         self._freshness = freshness
         self._clock = clock
-        self._measured_at: tuple[int, LogHead | None] = (-1, None)
+        self._seen: tuple[int, LogHead | None] = (-1, None)
+        self._horizon = horizons.known()
         self._measured: dict[Standing, Lag] = {}
 
     def of(self, standing: Standing) -> Lag:
@@ -44,15 +45,23 @@ class LagMeter:
 
     def timeless(self, standing: Standing) -> Lag:
         """See `Meter.timeless`. Readers that stand alike are measured once, for as long as the log does not move."""
-        version, head = self._measured_at
-        if version != self._ring.version or head is not self._freshness.head:
-            self._measured_at = self._ring.version, self._freshness.head
-            self._measured.clear()
+        horizon = self.horizon
         lag = self._measured.get(standing)
         if lag is None:
-            lag = lag_of(standing, self._horizons.known(), self._blocking(standing))
-            self._measured[standing] = lag
+            lag = self._measured[standing] = lag_of(standing, horizon, self._blocking(standing))
         return lag
+
+    @property
+    def horizon(self) -> Horizon:
+        """See `Meter.horizon`."""
+        version, head = self._seen
+        if version != self._ring.version or head is not self._freshness.head:
+            self._seen = self._ring.version, self._freshness.head
+            horizon = self._horizons.known()
+            if horizon != self._horizon:
+                self._horizon = horizon
+                self._measured.clear()
+        return self._horizon
 
     def _blocking(self, standing: Standing) -> str:
         waiting = unacked_by_shard(standing)
@@ -94,7 +103,7 @@ class Lags:
                 blocking_order_id=next((each.blocking_order_id for each in lags if each.blocking_order_id), ""),
                 bound_by=max((each.bound_by for each in lags), key=_gravity, default=LagBound.ABSENT),
             ),
-            floor=replace(here, next_seq=floors, filter_hash=stored.filter_hash),
+            floor=here._replace(next_seq=floors, filter_hash=stored.filter_hash),
             streams=len(lags),
         )
 

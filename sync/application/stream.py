@@ -102,7 +102,7 @@ class Stream:
             except CallerSilentError as error:
                 frame = None
                 self.fail(error)
-            if frame is None or self._feeding or session.in_snapshot:
+            if self._feeding or session.in_snapshot or (frame is None and not session.rests):
                 self._signal()
             if self._error is not None or (frame is None and session.ended):
                 error_of_end = self._error or self._fenced
@@ -231,7 +231,8 @@ class Stream:
         """
         due = self.session.due
         if due != self._alarm:
-            self._beats.forget(self._alarm, self._ring)
+            if self._alarm:
+                self._beats.forget(self._alarm, self._ring)
             self._alarm = due
             self._beats.at(due, self._ring)
         await self._news.heard()

@@ -13,39 +13,34 @@ class Credit:
     """Events and bytes that the caller has granted and that are left; a group may overdraw them."""
 
     def __init__(self, grant: Grant | None) -> None:
-        self._left = None if grant is None else [grant.events, grant.bytes]
-
-    @property
-    def left(self) -> Grant | None:
-        """What is left; none where the transport alone bounds what is in flight."""
-        return None if self._left is None else Grant(events=self._left[0], bytes=self._left[1])
+        self.left = None if grant is None else Grant(grant.events, grant.bytes)
 
     @property
     def exhausted(self) -> bool:
         """Whether nothing may be sent."""
-        return self._left is not None and min(self._left) <= 0
+        left = self.left
+        return left is not None and (left.events <= 0 or left.bytes <= 0)
 
     def add(self, grant: Grant) -> None:
         """Lets more be sent, where credit bounds what is."""
-        if self._left is not None:
-            left = [0, 0] if grant.replace else self._left
-            self._left = [min(left[0] + grant.events, _MAX), min(left[1] + grant.bytes, _MAX)]
+        if self.left is not None:
+            left = Grant(0, 0) if grant.replace else self.left
+            self.left = Grant(min(left.events + grant.events, _MAX), min(left.bytes + grant.bytes, _MAX))
 
     def spend(self, events: int, size: int) -> None:
         """Something was sent."""
-        if self._left is not None:
-            self._left[0] -= events
-            self._left[1] -= size
+        if self.left is not None:
+            self.left = Grant(self.left.events - events, self.left.bytes - size)
 
     def covers(self, events: int, size: int) -> bool:
         """Whether so much may be sent without overdrawing."""
-        return self._left is None or (events <= self._left[0] and size <= self._left[1])
+        return self.left is None or (events <= self.left.events and size <= self.left.bytes)
 
     def within(self, most: Limits) -> Limits:
         """What may be sent, and is no more than `most`."""
-        if self._left is None:
+        if self.left is None:
             return most
-        return most.within(Limits(events_max=self._left[0], bytes_max=self._left[1]))
+        return most.within(Limits(events_max=self.left.events, bytes_max=self.left.bytes))
 
 
 class Bounded:

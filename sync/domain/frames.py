@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from infra.kernel.filter import Term
 from infra.kernel.position import Position
@@ -55,8 +56,7 @@ class StartTime:
 Start = Position | StartPoint | StartTime | SnapshotStart
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(NamedTuple):
     """How much more a stream may be sent; `replace` forgets what was left."""
 
     events: int
@@ -137,8 +137,7 @@ class Opened:
     redelivered_below: Position | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class Progress(NamedTuple):
     """Everything matching below `at` was sent; the log is covered up to `as_of_us`."""
 
     at: Position
@@ -209,8 +208,7 @@ class Proof:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heartbeat:
+class Heartbeat(NamedTuple):
     """The server is alive."""
 
     heartbeat_seq: int

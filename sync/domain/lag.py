@@ -1,14 +1,14 @@
 """How far behind a reader is, and why."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from infra.kernel.filter import EVERYTHING, Term
 from sync.domain.frames import Grant, Lag, LagBound
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a reader is: what of each shard it was sent, and what of that is done.
 
     Attributes:
@@ -41,11 +41,41 @@ class Horizon:
 class Meter(Protocol):
     """Measures the lag of readers."""
 
+    @property
+    def horizon(self) -> Horizon:
+        """What it is measured by: the same object for as long as the log does not move."""
+
     def of(self, standing: Standing) -> Lag:
         """The reader's lag."""
 
     def timeless(self, standing: Standing) -> Lag:
         """The same but for its time, which changes even while nothing happens."""
+
+
+class LagNews:
+    """The lag of one stream, told when it has changed."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._told: Lag | None = None
+        self._rested_on: tuple[object, ...] | None = None
+
+    def of(self, rests_on: tuple[object, ...] | None, standing: Callable[[], Standing]) -> Lag | None:
+        """The lag; none if it is as it was told last.
+
+        Args:
+            rests_on: All that the standing is made of. While neither that nor the log moves, nothing is measured, as on
+                ten thousand streams to which nothing happens. None where it is made of more.
+            standing: Makes it.
+        """
+        rested_on, self._rested_on = self._rested_on, rests_on and (self._meter.horizon, *rests_on)
+        if rested_on is not None and rested_on == self._rested_on:
+            return None
+        lag = self._meter.timeless(standing())
+        if lag == self._told:
+            return None
+        self._told = lag
+        return self._meter.of(standing())
 
 
 def lag_of(standing: Standing, horizon: Horizon, blocking_order_id: str) -> Lag:

@@ -24,7 +24,6 @@ from sync.domain.frames import (
     ControlFrame,
     GoAway,
     Grant,
-    Lag,
     Phase,
     PhaseChange,
     Progress,
@@ -33,7 +32,7 @@ from sync.domain.frames import (
     SnapshotEnd,
     SnapshotOrders,
 )
-from sync.domain.lag import Meter, Standing
+from sync.domain.lag import LagNews, Meter, Standing
 from sync.domain.log import Batch
 from sync.domain.outcome import Verdict
 from sync.domain.proving import Proving
@@ -59,8 +58,7 @@ class Session:
 
     def __init__(self, terms: Terms, fanout: Fanout, *, now: float, meter: Meter | None = None) -> None:
         self._terms = terms
-        self._meter = meter
-        self._lag: Lag | None = None
+        self._lag_news = None if meter is None else LagNews(meter)
         self._selection = terms.selection
         self._fanout = fanout
         self._next_seqs = terms.next_seqs
@@ -90,6 +88,8 @@ class Session:
         """When it has something to say by itself."""
         if self._leaving:
             return self._pulse.silent_at
+        if not self._sends_more:
+            return self._pulse.due
         again = inf if self._account is None else self._account.deliveries.next_due(self._now)
         return min(again, self.proving.due_at if self._phase is Phase.LIVE else inf, self._pulse.due)
 
@@ -164,6 +164,12 @@ class Session:
     def prove(self, at: Position, digest: Digest, now: float) -> None:
         """Gives the stream the proof that it wanted, taken at a place of its own."""
         self.proving.take(Proof(at=self._read_of(at), count=digest.count, hash=digest.hash), now)
+
+    @property
+    def rests(self) -> bool:
+        """Whether it was sent all that there is, and nothing comes to it but new events and the time."""
+        at_head = self._next_seqs == self._fanout.ring.next_seqs
+        return at_head and self._phase is Phase.LIVE and not self._sends_more and not self._outbox
 
     @property
     def in_snapshot(self) -> bool:
@@ -253,6 +259,9 @@ class Session:
             return None
         if self._snapshot is not None:
             return self._next_orders(self._snapshot)
+        if self.rests:
+            self._unread_offers = 0
+            return None
         beside = self._next_beside() if self._sends_more else None
         return beside or self._next_events() or self._stand(as_of_us)
 
@@ -391,7 +400,9 @@ class Session:
         # What the server covers, the stream covers only where it stands at the server's head.
         if not self._fanout.has_more(self._selection, self._next_seqs):
             self._as_of_us = as_of_us
-        return Progress(at=self.position, as_of_us=self._as_of_us)
+        told = self._told
+        at = told.at if told is not None and told.at.next_seq is self._next_seqs else self.position
+        return Progress(at=at, as_of_us=self._as_of_us)
 
     def _tell(self, progress: Progress) -> None:
         self._told = progress
@@ -399,13 +410,12 @@ class Session:
         self._outbox.append(progress)
 
     def _tell_lag(self) -> None:
-        if self._meter is None:
+        if self._lag_news is None:
             return
-        standing = self.standing
-        lag = self._meter.timeless(standing)
-        if lag != self._lag:
-            self._lag = lag
-            self._outbox.append(self._meter.of(standing))
+        rests_on = (self._next_seqs, self._credit.left, self.acking.floors) if self._account is None else None
+        lag = self._lag_news.of(rests_on, lambda: self.standing)
+        if lag is not None:
+            self._outbox.append(lag)
 
     def _try_to_end(self) -> None:
         if self._ended or self.acking.pending:

@@ -225,7 +225,7 @@ def progress_runs_ahead(stack: ExitStack) -> None:
 
     def mutant(self: Any) -> bytes:  # noqa: ANN401 - the stream, which has no public name
         position: Position = self._cursor.position
-        return frames.progress_frame(replace(position, next_seq=tuple(seq + 1 for seq in position.next_seq)), None)
+        return frames.progress_frame(position._replace(next_seq=tuple(seq + 1 for seq in position.next_seq)), None)
 
     _put(stack, grpc_streams._Stream, "_progress", mutant)  # noqa: SLF001 - as above
 
@@ -270,7 +270,7 @@ def tokens_fall_short(stack: ExitStack) -> None:
     """What readers over HTTP go on by names a place before the one that they have come to."""
 
     def mutant(position: Position) -> str:
-        return token_of(replace(position, next_seq=tuple(max(1, seq - 1) for seq in position.next_seq)))
+        return token_of(position._replace(next_seq=tuple(max(1, seq - 1) for seq in position.next_seq)))
 
     _put(stack, texts, "token_of", mutant)
 
@@ -343,7 +343,7 @@ def _with_opening(stack: ExitStack, events: int) -> None:
     async def mutant(self: Feed, start: Position | StartPoint, *rest: Any) -> Opening:  # noqa: ANN401 - as the original
         opening = await opened(self, start, *rest)
         moved = tuple(max(1, seq + events) if seq > 1 else seq for seq in opening.start.next_seq)
-        return replace(opening, start=replace(opening.start, next_seq=moved))
+        return replace(opening, start=opening.start._replace(next_seq=moved))
 
     _put(stack, Feed, "open", mutant)
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -266,7 +265,7 @@ async def test_a_subscriber_moves_between_kafka_and_the_direct_stream_by_its_pos
             stream = await client.subscribe(stream_pb2.Open(start=start_at(position), credit=PLENTY))
             await stream.until_events(len(on_kafka.log.events) - len(seen), within_seconds=20)
             seen += [(event.shard, event.seq) for event in stream.events]
-            position = replace(position, next_seq=tuple(stream.next_seqs[shard] for shard in range(3)))
+            position = position._replace(next_seq=tuple(stream.next_seqs[shard] for shard in range(3)))
         on_kafka.log.groups(10, size=2)
         on_kafka.topic.keep_up()
     assert len(seen) == len(set(seen)) == 100

@@ -1,7 +1,6 @@
 """Checkpoints of many subscriptions in one call, over real gRPC."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import grpc.aio
 import pytest
@@ -66,7 +65,7 @@ async def test_what_was_reached_under_another_filter_moves_no_floor() -> None:
         opening = stream_pb2.Open(subscription="s", filter="customer_id = c-1", credit=PLENTY)
         stream = await client.subscribe(opening)
         epoch = (await stream.until("opened")).delivery_epoch
-        other = position_to_wire(replace(log.position, filter_hash=b"another"))
+        other = position_to_wire(log.position._replace(filter_hash=b"another"))
         ack = sync.AckSubscriptionRequest(subscription="s", delivery_epoch=epoch, through=other)
         for said in (client.stub.AckSubscription(ack), put(client, [checkpoint("s", epoch, other)])):
             with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -84,7 +83,7 @@ async def test_who_was_superseded_is_fenced_whatever_filter_it_had() -> None:
         await eventually(lambda: log.source.confirmed == log.position)
         old = await opened(client, "s")
         new = await opened(client, "s")
-        other = position_to_wire(replace(log.position, filter_hash=b"another"))
+        other = position_to_wire(log.position._replace(filter_hash=b"another"))
         said = [checkpoint("s", old, other), checkpoint("s", new, position_to_wire(log.position))]
         reply = await put(client, said)
     assert (reply.fenced, reply.committed) == (1, 1)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, closing
-from dataclasses import replace
 
 import pytest
 
@@ -114,7 +113,7 @@ async def test_it_says_when_the_events_behind_a_position_were_recorded(sourced: 
 
 async def test_a_reader_gets_the_shards_that_it_asks_for(sourced: Sourced) -> None:
     sourced.log.groups(30)
-    start = replace(sourced.log.earliest, next_seq=(0, 1, 0), filter_hash=b"12345678")
+    start = sourced.log.earliest._replace(next_seq=(0, 1, 0), filter_hash=b"12345678")
     found = await read(sourced.source, start, sourced.log.position, (1,))
     assert {1} == {batch.shard for batch in found}
 
@@ -154,7 +153,7 @@ async def test_a_position_that_cannot_be_read_from_is_refused(
     sourced.log.groups(10)
     if error is PositionExpiredError:
         sourced.log.source.trim(2, 2)
-    start = replace(sourced.log.earliest, **change)  # type: ignore[arg-type]  # one field each
+    start = sourced.log.earliest._replace(**change)  # type: ignore[arg-type]  # one field each
     with pytest.raises(error):
         await read(sourced.source, start, sourced.log.position)
     with pytest.raises(error):

@@ -1,6 +1,6 @@
 """Which subscriptions are told apart, and what is said of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 from prometheus_client import REGISTRY
@@ -32,11 +32,13 @@ class OpenStream:
 class HeadAtTen:
     """A meter."""
 
+    horizon = Horizon(heads=(10,), earliest=(1,), here=(10,))
+
     def of(self, standing: Standing) -> Lag:
         return self.timeless(standing)
 
     def timeless(self, standing: Standing) -> Lag:
-        return lag_of(standing, Horizon(heads=(10,), earliest=(1,), here=(10,)), "")
+        return lag_of(standing, self.horizon, "")
 
 
 def gauges_of(streams: list[OpenStream]) -> SubscriptionGauges:
@@ -53,7 +55,7 @@ def streams_of(name: str, phase: Phase) -> float | None:
 
 
 async def test_a_subscription_is_told_by_name_with_all_of_its_streams() -> None:
-    behind = Session(standing=replace(STANDING, next_seqs=(3,), unfinished=5), phase=Phase.BEHIND)
+    behind = Session(standing=STANDING._replace(next_seqs=(3,), unfinished=5), phase=Phase.BEHIND)
     await gauges_of([OpenStream("g-1"), OpenStream("g-1", behind)]).measure()
     assert told("g-1") == (6 + 7, 14, 2 + 5, 6)
     assert [streams_of("g-1", phase) for phase in (Phase.LIVE, Phase.BEHIND, Phase.PAUSED)] == [1, 1, 0]
