@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from websockets.frames import Frame, Opcode
 
+_IN_A_ROW_MAX: Final = 8  # frames that are made already: about as much work as making one
 STALLED_SECONDS: Final = 60.0  # that a reader may take nothing before its connection is cut
 
 
@@ -59,21 +60,40 @@ def in_message(text: bytes) -> bytes:
     return Frame(Opcode.TEXT, text).serialize(mask=False)
 
 
-async def turn(connection: Connection) -> None:
-    """Waits until it is the stream's turn to write its next frame, which can then be written at once.
+class Turns:
+    """When a stream may write to its connection, among the others that want to."""
 
-    Raises:
-        TimeoutError: The reader has taken nothing for too long: the connection is cut.
-    """
-    if not connection.is_full():
-        await asyncio.sleep(0)  # what is sent to who keeps up, or has gone, waits for nothing: others have a turn, too
-        return
-    before = math.inf
-    while (untaken_bytes := connection.untaken_bytes()) < before:
-        before = untaken_bytes  # it may take some and still have to take much more until there is room
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STALLED_SECONDS):
-                await connection.drained()
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._in_a_row = 0
+
+    async def next(self, *, made: bool) -> None:
+        """Waits until the next frame can be written at once, and others have had their turn.
+
+        Args:
+            made: The frame is there already, as somebody else has been sent it, and costs the others next to nothing.
+                Some of these are one turn: so who is behind catches up with who is ahead, and from there on what is
+                made for one of them is there for all.
+
+        Raises:
+            TimeoutError: The reader has taken nothing for too long: the connection is cut.
+        """
+        if self._connection.is_full():
+            await self._drained()
+        elif not made or self._in_a_row >= _IN_A_ROW_MAX:
+            await asyncio.sleep(0)  # what is sent to who keeps up, or has gone, waits for nothing else
+        else:
+            self._in_a_row += 1
             return
-    connection.abort()
-    raise TimeoutError
+        self._in_a_row = 0
+
+    async def _drained(self) -> None:
+        before = math.inf
+        while (untaken_bytes := self._connection.untaken_bytes()) < before:
+            before = untaken_bytes  # it may take some and still have to take much more until there is room
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await self._connection.drained()
+                return
+        self._connection.abort()
+        raise TimeoutError

@@ -20,7 +20,7 @@ from sync.application.stream import Stream
 from sync.application.subscribe import Streams
 from sync.domain.frames import ClientFrame, Close, Open
 from sync.gateway.binding import bound
-from sync.gateway.connection import Answered, Connection, in_chunk, turn
+from sync.gateway.connection import Answered, Connection, Turns, in_chunk
 from sync.gateway.errors import RequestRefusedError, json_of_status, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_event, as_line, tokened
 from sync.gateway.json_text import json_bytes
@@ -200,15 +200,16 @@ class _Answer(Response):
     async def _write(self, connection: Connection) -> None:
         if self._kind.prelude:  # a chunk of nothing would be the last one
             connection.write(in_chunk(self._kind.prelude))
+        turns = Turns(connection)
         try:
             async with aclosing(self._stream.frames()) as frames:
                 async for frame in frames:
-                    await turn(connection)
+                    await turns.next(made=self._kind.texts.has(frame, self._stream.session))
                     connection.write(self._kind.texts.of(frame, self._stream.session))
         except TimeoutError:
             raise
         except Exception as error:  # noqa: BLE001 - the status line has gone: the stream itself tells of it
-            await turn(connection)
+            await turns.next(made=False)
             connection.write(in_chunk(self._kind.error(json_bytes(json_of_status(status_of(error))))))
 
 

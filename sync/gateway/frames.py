@@ -48,6 +48,10 @@ class Texts:
         self._kept: OrderedDict[_Key, tuple[bytes, int]] = OrderedDict()
         self._kept_bytes = 0
 
+    def has(self, frame: ServerFrame, session: Session) -> bool:
+        """Whether the text of a frame of events is there."""
+        return isinstance(frame, Frame) and (frame, session.selection.filter_hash) in self._kept
+
     def of(self, frame: ServerFrame, session: Session) -> bytes:
         """The text of the frame that a session has just handed out."""
         key: _Key

@@ -18,7 +18,7 @@ from sync.adapters.wire_requests import client_frames, open_from_wire
 from sync.application.subscribe import Streams
 from sync.domain.frames import GoAway
 from sync.gateway.binding import json_of, parsed
-from sync.gateway.connection import Connection, in_message, turn
+from sync.gateway.connection import Connection, Turns, in_message
 from sync.gateway.errors import RequestRefusedError, json_of_status, refused, status_of
 from sync.gateway.frames import BATCH_EVENTS, Texts, as_message, tokened
 from sync.gateway.json_text import json_text
@@ -63,7 +63,7 @@ class Socket:
             raise
         except Exception as error:  # noqa: BLE001 - every failure is told
             status = status_of(error)
-            await turn(socket.state.connection)
+            await Turns(socket.state.connection).next(made=False)
             await socket.send_text(f'{{"error":{json_text(json_of_status(status))}}}')
             return _TRY_LATER if status.code in _PASSING else _REFUSED
 
@@ -75,12 +75,13 @@ class Socket:
         asked = tokened(open_from_wire(opening, path=_PATH, shards=self._shards, durable=True), _PATH)
         code = _DONE
         connection: Connection = socket.state.connection
+        turns = Turns(connection)
         async with (
             self._streams.open(asked, LOCAL, client_frames(requests)) as stream,
             aclosing(stream.frames()) as frames,
         ):
             async for frame in frames:
-                await turn(connection)
+                await turns.next(made=self._texts.has(frame, stream.session))
                 connection.write(self._texts.of(frame, stream.session))
                 if isinstance(frame, GoAway):
                     code = _RESTARTS

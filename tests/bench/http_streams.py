@@ -24,13 +24,13 @@ from tests.bench.report import Comparison, Outcome, Reading
 from tests.bench.rounds import Contender, alternate, figures
 
 READERS: Final = 100
-_EVENTS_PER_SHARD: Final = 6_000
+_EVENTS_PER_SHARD: Final = 12_000  # nobody reads as many within a round
 _EVENT: Final = '"seq":'
 _READ_BYTES: Final = 262_144
 _SELECT_SECONDS: Final = 0.1
 _CONNECT_SECONDS: Final = 20.0
-Opening = Callable[[str], socket.socket]
-"""A connection to an address, and the stream on it asked for."""
+Opening = Callable[[str], tuple[socket.socket, bytes]]
+"""A connection to an address, and what asks for the stream on it."""
 
 _OPEN: Final = {"start": {"point": "START_POINT_EARLIEST"}, "credit": {"events": "1000000000", "bytes": str(1 << 50)}}
 
@@ -74,14 +74,12 @@ def _connect(address: str) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS)
 
 
-def _sse(address: str) -> socket.socket:
-    connection = _connect(address)
+def _sse(address: str) -> tuple[socket.socket, bytes]:
     head = f"GET /v1/events HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n"
-    connection.sendall(head.encode())
-    return connection
+    return _connect(address), head.encode()
 
 
-def _socket(address: str) -> socket.socket:
+def _socket(address: str) -> tuple[socket.socket, bytes]:
     connection = _connect(address)
     key = base64.b64encode(bytes(16)).decode()
     head = (
@@ -91,8 +89,7 @@ def _socket(address: str) -> socket.socket:
     connection.sendall(head.encode())
     connection.recv(_READ_BYTES)  # nothing may be said before the server has agreed
     text = json.dumps({"frame": {"open": _OPEN}}).encode()
-    connection.sendall(struct.pack(">BBH", 0x81, 0x80 | 126, len(text)) + bytes(4) + text)  # masked with zeros
-    return connection
+    return connection, struct.pack(">BBH", 0x81, 0x80 | 126, len(text)) + bytes(4) + text  # masked with zeros
 
 
 def _sse_texts(address: str) -> Generator[str, None, None]:
@@ -156,7 +153,11 @@ def _contender(name: str, server: Server, address: str, opening: Opening, bytes_
 def _open_load(address: str, opening: Opening, bytes_per_event: float) -> Iterator[_Deliveries]:
     with ExitStack() as stack:
         selector = stack.enter_context(selectors.DefaultSelector())
-        for _ in range(READERS):
-            selector.register(stack.enter_context(opening(address)), selectors.EVENT_READ)
+        opened = [opening(address) for _ in range(READERS)]
+        for connection, _ in opened:
+            selector.register(stack.enter_context(connection), selectors.EVENT_READ)
+        # Asked one by one, the first streams would have filled megabytes of buffers before anybody read them.
+        for connection, question in opened:
+            connection.sendall(question)
         selector.select(_CONNECT_SECONDS)  # on a busy machine the first bytes take their time
         yield _Deliveries(selector, bytes_per_event)
