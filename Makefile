@@ -3,8 +3,8 @@ PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
 BIN := .venv/bin
 ARGS ?=
-# Tests and commands start processes by the hundred: where the environment forbids to keep what was compiled, as that of many
-# containers does, each would compile everything anew, which takes longer than the rest of its start.
+# Tests start processes by the hundred. Where the environment forbids to keep what was compiled, as that of many
+# containers does, each would compile everything anew, which is half of its start.
 unexport PYTHONDONTWRITEBYTECODE
 # Much of the tests' time is waiting, so two workers share them, each on a Kafka and a PostgreSQL of its own. Servers that
 # you name serve one worker: some tests say what nobody else may do there.

@@ -10,7 +10,11 @@ _MAX: Final = 2**63 - 1  # as much as can be told
 
 
 class Credit:
-    """Events and bytes that the caller has granted and that are left; a group may overdraw them."""
+    """Events and bytes that the caller has granted and that are left; a group may overdraw them.
+
+    Attributes:
+        left: None where the transport alone bounds what is in flight.
+    """
 
     def __init__(self, grant: Grant | None) -> None:
         self.left = None if grant is None else Grant(grant.events, grant.bytes)

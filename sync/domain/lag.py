@@ -71,11 +71,12 @@ class LagNews:
         rested_on, self._rested_on = self._rested_on, rests_on and (self._meter.horizon, *rests_on)
         if rested_on is not None and rested_on == self._rested_on:
             return None
-        lag = self._meter.timeless(standing())
+        now = standing()
+        lag = self._meter.timeless(now)
         if lag == self._told:
             return None
         self._told = lag
-        return self._meter.of(standing())
+        return self._meter.of(now)
 
 
 def lag_of(standing: Standing, horizon: Horizon, blocking_order_id: str) -> Lag:
