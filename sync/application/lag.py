@@ -44,7 +44,7 @@ class LagMeter:
         return replace(self.timeless(standing), time_us=time_us)
 
     def timeless(self, standing: Standing) -> Lag:
-        """See `Meter.timeless`. Readers that stand alike are measured once, for as long as the log does not move."""
+        """See `Meter.timeless`. Readers that stand alike are measured once, until the log or its reading moves."""
         horizon = self.horizon
         lag = self._measured.get(standing)
         if lag is None:
@@ -57,10 +57,10 @@ class LagMeter:
         version, head = self._seen
         if version != self._ring.version or head is not self._freshness.head:
             self._seen = self._ring.version, self._freshness.head
+            self._measured.clear()  # with every reading of the head: on a quiet log readers may stand ever differently
             horizon = self._horizons.known()
             if horizon != self._horizon:
                 self._horizon = horizon
-                self._measured.clear()
         return self._horizon
 
     def _blocking(self, standing: Standing) -> str:
