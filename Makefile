@@ -6,9 +6,9 @@ ARGS ?=
 # Tests start processes by the hundred. Where the environment forbids to keep what was compiled, as that of many
 # containers does, each would compile everything anew, which is half of its start.
 unexport PYTHONDONTWRITEBYTECODE
-# Much of the tests' time is waiting, so two workers share them, each on a Kafka and a PostgreSQL of its own. Servers that
+# Much of the tests' time is waiting, so three workers share them, each on a Kafka and a PostgreSQL of its own. Servers that
 # you name serve one worker: some tests say what nobody else may do there.
-WORKERS ?= $(if $(STATESET_KAFKA_BOOTSTRAP_SERVERS)$(STATESET_DATABASE_URL),1,2)
+WORKERS ?= $(if $(STATESET_KAFKA_BOOTSTRAP_SERVERS)$(STATESET_DATABASE_URL),1,3)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup proto descriptors verify fix test test-fast test-broker test-guarantees test-e2e demo up bench wheel-test
@@ -56,9 +56,10 @@ fix: setup  ## mend what verify can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format -w proto
 
-# The brokers of tests live for seconds: compiling their code well costs 2 s of CPU at each of some 25 starts.
-test: export JDK_JAVA_OPTIONS := $(or $(JDK_JAVA_OPTIONS),-XX:TieredStopAtLevel=1)
+# The brokers of tests live for seconds: compiling their code well costs 2 s of CPU at each of some 60 starts, and looking
+# for their classes in jars another one.
 test: setup  ## everything that CI runs; WORKERS=1 for one test at a time
+	@export JDK_JAVA_OPTIONS="$${JDK_JAVA_OPTIONS:--XX:TieredStopAtLevel=1 $$($(BIN)/python -m tests.harness.kafka_classes .venv)}"; \
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: setup  ## without the tests that start processes

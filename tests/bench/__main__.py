@@ -77,6 +77,7 @@ def main() -> int:
         seconds=arguments.seconds,
         backlog_events=arguments.backlog_events,
         live_seconds=arguments.live_seconds,
+        live_events_per_s=arguments.live_events_per_s,
         listed_orders=arguments.listed_orders,
         loaded_orders=arguments.loaded_orders,
         idle_subscribers=arguments.idle_subscribers,

@@ -13,8 +13,10 @@ from infra.runtime.supervisor import Child
 from tests.harness.system_waiting import eventually
 
 RESTART_SECONDS = 180.0  # a broker takes eight by itself, a minute with what deleted topics left on a crowded machine
-COMMANDS_APART = 150
-_JITTER = 30  # commands; what is left between two faults is more than the replay has in flight
+COMMANDS_APART = 90
+_JITTER = 10  # commands; what is left between two faults is more than the replay has in flight
+_MANY_TIMES = 50
+_MANY_COMMANDS = 20_000  # of a campaign in which each fault happens so many times
 _COMMANDS_PER_ORDER_MIN = 4.5
 _REPLAYED_ORDERS_MIN = 300
 
@@ -72,7 +74,7 @@ def times() -> int:
 
 def commands_for(faults: int) -> int:
     """How many commands give each of so many faults an instant of its own."""
-    return (faults + 2) * COMMANDS_APART
+    return max((faults + 2) * COMMANDS_APART, _MANY_COMMANDS if times() >= _MANY_TIMES else 0)
 
 
 def orders_for(faults: int) -> int:
