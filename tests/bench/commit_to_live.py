@@ -1,8 +1,8 @@
 """From an event's record time, inside its transaction, until a live subscriber in another process has it."""
 
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,13 +37,23 @@ _HOPS: Final = {
 
 
 def direct(folder: Path, effort: Effort) -> dict[str, Reading]:
-    """With the Order Service's own stream between the two servers, each on SQLite.
+    """With the Order Service's own stream between the two servers, each on SQLite; and with bare servers instead.
+
+    What the bare ones take is gRPC's and the machine's: they place nothing, prove nothing and keep nothing.
 
     Raises:
         BenchError: A call failed, or a subscriber was not sent every event.
     """
-    seen = _watched(folder, effort, None)
-    return {"commit_to_live_p50_ms": seen.reading(50, 10), "commit_to_live_p99_ms": seen.reading(99, 50)}
+    with _bare_servers(folder) as servers:
+        bare = _watched(servers, folder, effort)
+    with _our_servers(folder, None) as servers:
+        seen = _watched(servers, folder, effort)
+    return {
+        "commit_to_live_bare_p50_ms": bare.reading(50, None),
+        "commit_to_live_bare_p99_ms": bare.reading(99, None),
+        "commit_to_live_p50_ms": seen.reading(50, 10),
+        "commit_to_live_p99_ms": seen.reading(99, 50),
+    }
 
 
 def by_kafka(folder: Path, effort: Effort) -> dict[str, Reading]:
@@ -52,9 +62,52 @@ def by_kafka(folder: Path, effort: Effort) -> dict[str, Reading]:
     Raises:
         BenchError: As above, or there is no Kafka.
     """
-    with kafka(folder) as bus:
-        seen = _watched(folder, effort, bus)
+    with kafka(folder) as bus, _our_servers(folder, bus) as servers:
+        seen = _watched(servers, folder, effort)
     return {"commit_to_live_kafka_p50_ms": seen.reading(50, 20), "commit_to_live_kafka_p99_ms": seen.reading(99, None)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Servers:
+    """What stands between the load and the subscribers.
+
+    Attributes:
+        orders: Takes the commands.
+        syncing: Streams their events.
+        bus: Between the two, if there is one.
+        admins: Where the two tell their metrics, if they do.
+    """
+
+    orders: Server
+    syncing: Server
+    bus: Bus | None = None
+    admins: tuple[str, ...] = ()
+
+
+@contextmanager
+def _bare_servers(folder: Path) -> Iterator[_Servers]:
+    module = "tests.bench.reference_live"
+    with (
+        run_server(module, (), folder / "first.log") as orders,
+        run_server(module, ("--upstream", orders.address), folder / "second.log") as syncing,
+    ):
+        yield _Servers(orders=orders, syncing=syncing)
+
+
+@contextmanager
+def _our_servers(folder: Path, bus: Bus | None) -> Iterator[_Servers]:
+    admins = free_address(), free_address()
+    order_options = bus.options if bus else ()
+    sync_options = ("--bus", "kafka", *bus.options) if bus else ()
+    with ExitStack() as stack:
+
+        def run(module: str, admin: str, *options: str) -> Server:
+            own = ("--database", f"sqlite:///{folder / module}.db", "--admin-address", admin)
+            return stack.enter_context(run_server(module, (*own, *options), folder / f"{module}.log"))
+
+        orders = run("order", admins[0], *order_options)
+        syncing = run("sync", admins[1], "--order-address", orders.address, *sync_options)
+        yield _Servers(orders=orders, syncing=syncing, bus=bus, admins=admins)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,27 +139,17 @@ class _Seen:
         )
 
 
-def _watched(folder: Path, effort: Effort, bus: Bus | None) -> _Seen:
-    """Places orders at the rate, and watches them arrive; by the order stream without a bus."""
-    admins = free_address(), free_address()
+def _watched(servers: _Servers, folder: Path, effort: Effort) -> _Seen:
+    """Places orders at the rate, and watches them arrive."""
     rate, events = effort.live_events_per_s, round(effort.live_seconds * effort.live_events_per_s)
-    order_options = bus.options if bus else ()
-    sync_options = ("--bus", "kafka", *bus.options) if bus else ()
-    with ExitStack() as stack:
-
-        def run(module: str, admin: str, *options: str) -> Server:
-            own = ("--database", f"sqlite:///{folder / module}.db", "--admin-address", admin)
-            return stack.enter_context(run_server(module, (*own, *options), folder / f"{module}.log"))
-
-        orders = run("order", admins[0], *order_options)
-        syncing = run("sync", admins[1], "--order-address", orders.address, *sync_options)
-        listeners = stack.enter_context(
-            audience(syncing.address, folder, processes=_PROCESSES, subscribers=SUBSCRIBERS, filters=FILTERS)
-        )
-        template = CallTemplate(
-            orders.address, METHOD, new_order(NUMBER).SerializeToString(), deadline_seconds=DEADLINE_SECONDS
-        )
-        load = stack.enter_context(PacedLoad(template, orders.address, per_second=rate))
+    orders, syncing, bus = servers.orders, servers.syncing, servers.bus
+    template = CallTemplate(
+        orders.address, METHOD, new_order(NUMBER).SerializeToString(), deadline_seconds=DEADLINE_SECONDS
+    )
+    with (
+        audience(syncing.address, folder, processes=_PROCESSES, subscribers=SUBSCRIBERS, filters=FILTERS) as listeners,
+        PacedLoad(template, orders.address, per_second=rate) as load,
+    ):
         _place(load, listeners, round(_WARM_UP_SECONDS * rate))
         busy = {
             "order_service": orders.cpu_seconds,
@@ -116,16 +159,16 @@ def _watched(folder: Path, effort: Effort, bus: Bus | None) -> _Seen:
             **({"broker": bus.cpu_seconds} if bus else {}),
             "whole_machine": machine_cpu_seconds,
         }
-        before, cpu = _metrics(admins), [cpu_seconds() for cpu_seconds in busy.values()]
+        before, cpu = _metrics(servers.admins), [cpu_seconds() for cpu_seconds in busy.values()]
         ages, seconds = _place(load, listeners, events)
         gains = [now() - then for now, then in zip(busy.values(), cpu, strict=True)]
-        after = _metrics(admins)
+        after = _metrics(servers.admins)
     rests_on = {
         "events": events,
         "subscribers": SUBSCRIBERS,
         "filters": FILTERS,
         "greatest_ms": round(percentile_ms(ages, 100), 1),
-        **_hops_ms(before, after),
+        **(_hops_ms(before, after) if servers.admins else {}),
         **{f"{who}_cpu_share": round(gain / seconds, 2) for who, gain in zip(busy, gains, strict=True)},
     }
     return _Seen(ages=ages, events_per_s=events / seconds, wanted_per_s=rate, rests_on=rests_on)
@@ -152,5 +195,5 @@ def _place(load: PacedLoad, listeners: Audience, orders: int) -> tuple[Mapping[i
     return ages, took
 
 
-def _metrics(addresses: tuple[str, str]) -> Mapping[str, float]:
+def _metrics(addresses: tuple[str, ...]) -> Mapping[str, float]:
     return {name: value for address in addresses for name, value in read_metrics(address).items()}
