@@ -205,6 +205,7 @@ def _topics(options: argparse.ArgumentParser) -> None:
     options.add_argument("action", choices=("apply", "diff", "reset", "asyncapi"), help="what to do")
     options.add_argument(
         "--bootstrap-servers",
+        type=_servers,
         default=os.environ.get("STATESET_KAFKA_BOOTSTRAP_SERVERS") or f"127.0.0.1:{KAFKA_PORT}",
         metavar="HOST:PORT",
         help=f"the broker's (STATESET_KAFKA_BOOTSTRAP_SERVERS, else 127.0.0.1:{KAFKA_PORT})",
@@ -267,6 +268,12 @@ def _address(text: str) -> str:
     told = _ADDRESS.fullmatch(text)
     if told is None or not 0 < int(told[2]) <= _PORT_MAX:
         raise argparse.ArgumentTypeError(f"{text!r} is not host:port, such as {ORDER_ADDRESS}")
+    return text
+
+
+def _servers(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"it is empty, and must be host:port, such as 127.0.0.1:{KAFKA_PORT}")
     return text
 
 

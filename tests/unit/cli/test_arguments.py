@@ -48,6 +48,7 @@ def test_defaults_of_up_are_the_documented_ports() -> None:
         ["up", "--database", "mysql://localhost/db"],
         ["demo", "--database", ""],
         ["topics", "forget"],
+        ["topics", "diff", "--bootstrap-servers", ""],
         ["topics", "apply", "--shards", "0"],
         ["topics", "apply", "--shards", "257"],
         ["log", "old-epoch"],
