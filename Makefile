@@ -56,8 +56,8 @@ fix: setup  ## mend what verify can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format -w proto
 
-# The brokers of tests live for seconds: compiling their code well costs 2 s of CPU at each of some 60 starts, and looking
-# for their classes in jars another one.
+# The brokers of tests live for seconds: compiling their code well costs 2 s of CPU at each of their starts, and looking for
+# their classes in jars 1.5 s.
 test: setup  ## everything that CI runs; WORKERS=1 for one test at a time
 	@export JDK_JAVA_OPTIONS="$${JDK_JAVA_OPTIONS:--XX:TieredStopAtLevel=1 $$($(BIN)/python -m tests.harness.kafka_classes .venv)}"; \
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

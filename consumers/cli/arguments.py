@@ -273,7 +273,7 @@ def _address(text: str) -> str:
 
 def _servers(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError(f"it is empty, and must be host:port, such as 127.0.0.1:{KAFKA_PORT}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not host:port, such as 127.0.0.1:{KAFKA_PORT}")
     return text
 
 

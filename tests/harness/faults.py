@@ -73,7 +73,7 @@ def times() -> int:
 
 
 def commands_for(faults: int) -> int:
-    """How many commands give each of so many faults an instant of its own."""
+    """How many commands give each of so many faults an instant of its own; a long campaign has many in any case."""
     return max((faults + 2) * COMMANDS_APART, _MANY_COMMANDS if times() >= _MANY_TIMES else 0)
 
 

@@ -1,6 +1,6 @@
 """`python -m tests.harness.kafka_classes FOLDER`: an option of Java by which a broker finds its classes ready to map.
 
-Half of what a broker's start costs is reading its jars. A JVM that ends can leave what it has read to others of its
+A third of what a broker's start costs is reading its jars. A JVM that ends can leave what it has read to others of its
 version. Says nothing where there is no Kafka to be had: the tests that need one will.
 """
 
@@ -11,10 +11,9 @@ import tempfile
 from hashlib import blake2b
 from pathlib import Path
 
-from infra.runtime.kafka.local.broker import Installation, LocalBroker
+from infra.runtime.kafka.local.broker import Installation
 from infra.runtime.kafka.local.java import NoLocalKafkaError
-from tests.harness.kafka_broker import serving
-from tests.harness.ports import free_ports
+from tests.harness.kafka_broker import local_broker
 
 
 def main(folder: Path) -> None:
@@ -23,10 +22,9 @@ def main(folder: Path) -> None:
         installation = Installation.find(folder, os.environ)
     except NoLocalKafkaError:
         return
-    installation.complete(os.environ)
     archive = folder.absolute() / f"classes-{_version(installation)}.jsa"
     if not archive.exists():
-        _make(archive, installation)
+        _make(archive)
     sys.stdout.write(f"-XX:SharedArchiveFile={archive}\n")
 
 
@@ -36,16 +34,12 @@ def _version(installation: Installation) -> str:
     return blake2b(java + bytes(installation.jars), digest_size=8).hexdigest()
 
 
-def _make(archive: Path, installation: Installation) -> None:
+def _make(archive: Path) -> None:
     """What a broker has read until it is stopped."""
-    port, controller_port = free_ports(2)
     with tempfile.TemporaryDirectory(dir=archive.parent) as name:
         made = Path(name) / archive.name
-        broker = LocalBroker(
-            installation=installation, folder=Path(name) / "kafka", port=port, controller_port=controller_port
-        )
         os.environ["JDK_JAVA_OPTIONS"] = f"-XX:TieredStopAtLevel=1 -XX:ArchiveClassesAtExit={made}"
-        with serving(broker):
+        with local_broker(Path(name)):
             pass
         made.rename(archive)
 
