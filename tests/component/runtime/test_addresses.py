@@ -1,8 +1,10 @@
 """A process whose port is taken says so before it makes a database."""
 
+import errno
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from itertools import chain, product
 from pathlib import Path
@@ -54,3 +56,20 @@ def test_one_address_for_two_purposes_is_refused() -> None:
     refuse_taken(address)
     with pytest.raises(StartupError, match=f"cannot listen on {address}"):
         refuse_taken(address, address)
+
+
+def test_nobody_can_connect_before_there_is_a_service() -> None:
+    with held("127.0.0.1:0") as port:
+        address = f"127.0.0.1:{port}"
+
+    def look() -> None:
+        for _ in range(2_000):
+            refuse_taken(address)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    while looking.is_alive():
+        with socket.socket() as caller:
+            caller.bind(("127.0.0.2", 0))  # from the address itself, the kernel could connect it with itself
+            assert caller.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+    looking.join()
