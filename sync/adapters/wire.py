@@ -12,7 +12,7 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import Field
 from infra.runtime.grpc.call import status_of_end
-from infra.runtime.grpc.wire import embedded, position_to_wire, timestamp_from_wire, timestamp_to_wire
+from infra.runtime.grpc.wire import embedded, field_head, position_to_wire, timestamp_from_wire, timestamp_to_wire
 from sync.adapters.grpc_status import DOMAIN, ERRORS
 from sync.adapters.wire_parking import redelivery_to_wire
 from sync.adapters.wire_views import view_of
@@ -154,13 +154,14 @@ def pieces_to_wire(pieces: Sequence[Piece]) -> bytes:
 
     Nothing is done per event but to join what is there.
     """
-    batches = b"".join(embedded(_BATCHES, _batch(piece)) for piece in pieces)
-    return embedded(_FRAME, embedded(_EVENTS, batches))
-
-
-def _batch(piece: Piece) -> bytes:
-    head = order_frame_pb2.EventBatch(shard=piece.shard, first_seq=piece.first_seq, last_seq=piece.last_seq)
-    return head.SerializeToString() + b"".join(piece.chunks)
+    parts: list[bytes] = []
+    for piece in pieces:
+        batch = order_frame_pb2.EventBatch(shard=piece.shard, first_seq=piece.first_seq, last_seq=piece.last_seq)
+        seqs, events = batch.SerializeToString(), b"".join(piece.chunks)
+        parts += (field_head(_BATCHES, len(seqs) + len(events)), seqs, events)
+    size = sum(map(len, parts))
+    head = field_head(_EVENTS, size)
+    return b"".join((field_head(_FRAME, len(head) + size), head, *parts))
 
 
 def server_frame_to_wire(frame: ServerFrame) -> bytes:

@@ -119,7 +119,7 @@ class Stream:
                 self._count(frame)
                 yield frame
             elif frame.message:
-                DELIVERED.inc(frame.events)
+                DELIVERED.total += frame.events
                 yield frame
             else:
                 await asyncio.sleep(0)
@@ -215,7 +215,7 @@ class Stream:
 
     def _count(self, frame: ServerFrame) -> None:
         if isinstance(frame, Redelivery):
-            DELIVERED.inc(len(frame.deliveries))
+            DELIVERED.total += len(frame.deliveries)
         if not isinstance(frame, PhaseChange):
             return
         STREAMS.labels(self._counted).dec()

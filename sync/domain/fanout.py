@@ -125,15 +125,12 @@ class Fanout:
 
 def _frame(message: bytes, pieces: Sequence[Piece], next_seqs: tuple[int, ...], *, silent: bool) -> Frame:
     after = list(next_seqs)
+    events = size = 0
     for piece in pieces:
         after[piece.shard] = piece.last_seq + 1
-    return Frame(
-        message,
-        sum(len(piece.chunks) for piece in pieces),
-        sum(piece.size for piece in pieces),
-        tuple(after),
-        silent=silent,
-    )
+        events += len(piece.chunks)
+        size += piece.size
+    return Frame(message, events, size, tuple(after), silent=silent)
 
 
 def _fair_pieces(
@@ -144,11 +141,12 @@ def _fair_pieces(
     Shards that are behind by less than an equal share come first and entirely, so that none waits for a busy one;
     what is left goes to the shard that is furthest behind, so that the others' turns come.
     """
-    behind = sorted(
-        (segments[at].next_seq - next_seqs[segments[at].shard], at)
-        for at in range(len(segments))
-        if segments[at].next_seq > next_seqs[segments[at].shard] > 0
-    )
+    behind = [
+        (segment.next_seq - read, at)
+        for at, segment in enumerate(segments)
+        if segment.next_seq > (read := next_seqs[segment.shard]) > 0
+    ]
+    behind.sort()
     share = limits.events_max // max(1, len(behind))
     small = bisect_right(behind, share, key=itemgetter(0))
     pieces: list[Piece] = []
@@ -158,10 +156,7 @@ def _fair_pieces(
         if pieces and (len(piece.chunks) > left.events_max or piece.size > left.bytes_max):
             continue  # one group alone may be too large for a frame, a second one waits for the next
         pieces.append(piece)
-        left = Limits(
-            events_max=left.events_max - len(piece.chunks),
-            bytes_max=left.bytes_max - piece.size,
-        )
+        left = left.without(len(piece.chunks), piece.size)
         if left.events_max <= 0 or left.bytes_max <= 0:
             break
     return pieces

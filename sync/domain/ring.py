@@ -12,8 +12,7 @@ _SCAN_EVENTS_MAX: Final = 2_000  # matched in one go, about 2 ms of the loop; th
 _TRIM_SHARE: Final = 8  # an eighth of the ring goes at once, so that the cost of moving lists is spread
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(NamedTuple):
     """Most events and bytes of events to take, but for a first group that is larger."""
 
     events_max: int
@@ -22,6 +21,10 @@ class Limits:
     def within(self, other: "Limits") -> "Limits":
         """What both allow."""
         return Limits(events_max=min(self.events_max, other.events_max), bytes_max=min(self.bytes_max, other.bytes_max))
+
+    def without(self, events: int, size: int) -> "Limits":
+        """What is left of them once so much is taken."""
+        return Limits(self.events_max - events, self.bytes_max - size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +49,17 @@ class PassingEvent(NamedTuple):
 
 
 class Segment:
-    """Adjacent events of one shard. Those of a group that has not ended yet are kept, but not shown."""
+    """Adjacent events of one shard. Those of a group that has not ended yet are kept, but not shown.
+
+    Attributes:
+        shard: Theirs.
+        first_seq: The seq of the first one.
+        next_seq: The seq after the last whole group.
+    """
 
     def __init__(self, shard: int, first_seq: int) -> None:
         self.shard = shard
-        self.first_seq = first_seq
+        self.first_seq = self.next_seq = first_seq
         self._chunks: list[bytes] = []
         self._attributes: list[Attributes] = []
         self._sizes: list[int] = []  # running totals, so that a byte limit is one bisection
@@ -63,11 +72,6 @@ class Segment:
         segment = cls(batch.shard, batch.first_seq)
         segment.append(batch.events)
         return segment
-
-    @property
-    def next_seq(self) -> int:
-        """The seq after the last whole group."""
-        return self._group_ends[-1] if self._group_ends else self.first_seq
 
     @property
     def size(self) -> int:
@@ -90,7 +94,8 @@ class Segment:
             self._attributes.append(event.attributes)
             self._sizes.append(total)
             if event.ends_group:
-                self._group_ends.append(event.seq + 1)
+                self.next_seq = event.seq + 1
+                self._group_ends.append(self.next_seq)
 
     def drop(self, bytes_min: int) -> None:
         """Forgets the oldest events, at least this many bytes of them, or all whole groups."""
@@ -179,6 +184,8 @@ class Ring:
             max(self.segments, key=lambda segment: segment.size).drop(max(1, self._bytes_max // _TRIM_SHARE))
             if self.size == before:  # nothing but groups that have not ended
                 break
-        self.first_seqs = tuple(segment.first_seq for segment in self.segments)
+        first_seqs = tuple(segment.first_seq for segment in self.segments)
+        if first_seqs != self.first_seqs:  # else the same object stays: `Session.missing` looks no further
+            self.first_seqs = first_seqs
         self.next_seqs = tuple(segment.next_seq for segment in self.segments)
         self.version += 1

@@ -68,6 +68,7 @@ class Session:
         self._account = Account(tracking, fanout, terms.selection, terms.next_seqs, now) if tracking else None
         self._allowance = self._credit if self._account is None else Bounded(self._credit, self._account)
         self._fed: Segment | None = None
+        self._held_from: tuple[int, ...] | None = None
         self._snapshot = None if terms.snapshot_after is None else Snapshot(terms.snapshot_after)
         self._phase = Phase.CATCHING_UP if self._snapshot is None else Phase.SNAPSHOT
         self._unread_offers = 0
@@ -190,7 +191,13 @@ class Session:
 
     def missing(self) -> tuple[int, ...]:
         """The shards of which the ring no longer holds what comes next."""
-        return self._fanout.missing(self._selection, self._next_seqs)
+        held_from = self._fanout.ring.first_seqs
+        if held_from is self._held_from:  # what was held then is held now, and the stream has only gone on
+            return ()
+        missing = self._fanout.missing(self._selection, self._next_seqs)
+        if not missing:
+            self._held_from = held_from
+        return missing
 
     @property
     def fed(self) -> bool:
@@ -346,7 +353,7 @@ class Session:
         if self._fed is not None:
             limits = self._allowance.within(self._most)
             return self._fanout.cut_from([self._fed], self._selection, self._next_seqs, limits)
-        if self._fanout.missing(self._selection, self._next_seqs):
+        if self.missing():
             return None
         frame = self._fanout.shared(self._selection, self._next_seqs, self._terms.batch_events_max)
         if frame is None or self._allowance.covers(frame.events, frame.size):

@@ -1,7 +1,7 @@
 """The pages of what our processes measure speak of each of their metrics, and of no other."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -12,19 +12,19 @@ from prometheus_client.metrics import MetricWrapperBase
 PAGES = Path("docs/operations")
 
 
-def told(metric: MetricWrapperBase) -> str:
-    name: str = metric._name + ("_total" if metric._type == "counter" else "")  # noqa: SLF001 - the library tells it nowhere else
-    labels = ", ".join(metric._labelnames)  # noqa: SLF001 - as above
-    return name + (f"{{{labels}}}" if labels else "")
+def told(name: str, kind: str | None, labels: Sequence[str] = ()) -> str:
+    return name + ("_total" if kind == "counter" else "") + (f"{{{', '.join(labels)}}}" if labels else "")
 
 
 def measured() -> Iterator[str]:
     """What a process registers as it is loaded."""
     for module in ("order.main", "sync.main", "sync.adapters.kafka_source", "consumers.runner"):
         import_module(module)
-    for metric in list(REGISTRY._collector_to_names):  # noqa: SLF001 - as above
+    for metric in list(REGISTRY._collector_to_names):  # noqa: SLF001 - the library tells it nowhere else
         if isinstance(metric, MetricWrapperBase):
-            yield told(metric)
+            yield told(metric._name, metric._type, metric._labelnames)  # noqa: SLF001 - as above
+        else:
+            yield from (told(family.name, family.type) for family in metric.collect())
 
 
 @pytest.mark.parametrize(

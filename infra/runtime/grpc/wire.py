@@ -87,10 +87,16 @@ def freshness_to_wire(position: Position, as_of_us: int, now_us: int) -> positio
 
 def embedded(field_number: int, body: bytes) -> bytes:
     """A message field around a message that is encoded already."""
-    return varint(field_number << 3 | 2) + varint(len(body)) + body
+    return field_head(field_number, len(body)) + body
 
 
-@lru_cache(maxsize=4096)  # few field numbers, lengths that are alike, and numbers that a whole group shares
+@lru_cache(maxsize=4096)  # few field numbers, and lengths that are alike
+def field_head(field_number: int, size: int) -> bytes:
+    """What stands before a message of so many bytes that is a field of another one."""
+    return varint(field_number << 3 | 2) + varint(size)
+
+
+@lru_cache(maxsize=4096)  # numbers that a whole group shares
 def varint(number: int) -> bytes:
     """A number of 0 or more, as messages encode it."""
     encoded = bytearray()
