@@ -30,6 +30,8 @@ from infra.runtime.log import get_logger
 LOCAL: Final = "local"  # the principal of every call where authentication is off
 DEADLINE_SECONDS: Final = 10.0  # of a unary call that came without one: long for a commit, short for a person
 _LEAST_SECONDS: Final = 0.005  # less than a group commit takes: begun work would be wasted
+# A caller's time is up a little before ours is: gRPC tells it in three digits, rounded up.
+_ROUNDED_UP: Final = 0.01
 
 HANDLED = Counter("stateset_grpc_server_handled_total", "Calls ended, by method and status code.", ["method", "code"])
 SECONDS = Histogram(
@@ -97,7 +99,7 @@ class Method:
                     async with asyncio.timeout(DEADLINE_SECONDS):
                         reply = await handler(request, call)
             except BaseException as error:
-                status = self._status_of(error, context)
+                status = self._status_of(error, context, time.perf_counter() - started)
                 if status is None:
                     raise
             else:
@@ -115,6 +117,7 @@ class Method:
         """The handler of a call with many replies, in its chain."""
 
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:  # noqa: ANN401 - any message
+            started = time.perf_counter()
             try:
                 async with aclosing(handler(request, self._admit(request, context, None))) as frames:  # type: ignore[type-var]
                     async for frame in frames:
@@ -122,7 +125,7 @@ class Method:
             except BaseException as error:
                 if _is_left(error):
                     raise GeneratorExit from error
-                status = self._status_of(error, context)
+                status = self._status_of(error, context, time.perf_counter() - started)
                 if status is None:
                     raise
             else:
@@ -155,11 +158,15 @@ class Method:
                 traceparent = str(value)
         return Call(LOCAL, traceparent, time.monotonic() + remaining, bounded, context)
 
-    def _status_of(self, error: BaseException, context: grpc.aio.ServicerContext[Any, Any]) -> Status | None:
-        """What the call is answered with; none where nobody waits for an answer, and the error has to go on."""
+    def _status_of(
+        self, error: BaseException, context: grpc.aio.ServicerContext[Any, Any], seconds: float
+    ) -> Status | None:
+        """What the call is answered with after so many seconds; none where nobody waits, and the error has to go on."""
         if isinstance(error, asyncio.CancelledError):
             if _canceled_by_caller():
-                code = StatusCode.DEADLINE_EXCEEDED if context.time_remaining() == 0 else StatusCode.CANCELLED
+                left = context.time_remaining()
+                is_late = left is not None and left <= _ROUNDED_UP * (seconds + left)
+                code = StatusCode.DEADLINE_EXCEEDED if is_late else StatusCode.CANCELLED
                 HANDLED.labels(self._name, code.name).inc()
                 return None
             # Cancelled from within, by a stop: without a status the client would wait until its deadline.

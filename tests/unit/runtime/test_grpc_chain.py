@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -178,20 +179,47 @@ async def test_a_handler_stops_when_its_caller_goes_away(stub: Any, troubled: Tr
         await troubled.canceled.wait()
 
 
-@pytest.mark.parametrize("code", ["CANCELLED", "DEADLINE_EXCEEDED"])
-async def test_a_caller_who_goes_away_is_counted_as_what_it_was_told(stub: Any, troubled: Troubled, code: str) -> None:  # noqa: ANN401 - a generated stub
-    def counted() -> float:
-        labels = {"method": "/stateset.order.v1.LogService/GetLogHead", "code": code}
-        return REGISTRY.get_sample_value("stateset_grpc_server_handled_total", labels) or 0.0
+def counted(code: str) -> float:
+    """How many calls of GetLogHead have ended so."""
+    labels = {"method": "/stateset.order.v1.LogService/GetLogHead", "code": code}
+    return REGISTRY.get_sample_value("stateset_grpc_server_handled_total", labels) or 0.0
 
+
+async def test_a_caller_who_goes_away_is_counted(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
     troubled.seconds = 60
-    before = counted()
-    calling = stub.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=5 if code == "DEADLINE_EXCEEDED" else 20)
+    before = counted("CANCELLED")
+    calling = stub.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=20)
     async with asyncio.timeout(20):
         await troubled.called.wait()
-    if code == "CANCELLED":
-        calling.cancel()
-    await eventually(lambda: counted() == before + 1)
+    calling.cancel()
+    await eventually(lambda: counted("CANCELLED") == before + 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "left", "code"),
+    [
+        (None, None, "CANCELLED"),
+        (10.0, 9.0, "CANCELLED"),
+        (10.0, 0.05, "DEADLINE_EXCEEDED"),
+        (10.0, 0.0, "DEADLINE_EXCEEDED"),
+    ],
+)
+async def test_a_caller_who_goes_away_as_its_time_is_up_was_out_of_time(
+    troubled: Troubled, monkeypatch: pytest.MonkeyPatch, given: float | None, left: float | None, code: str
+) -> None:
+    """Its time is up a little before ours is."""
+    troubled.seconds = 60
+    ended = (given or 10.0) - (left or 0.0)
+    monkeypatch.setattr(call, "time", Mock(wraps=time, perf_counter=Mock(side_effect=[0.0, ended, ended])))
+    context = Mock(time_remaining=Mock(side_effect=[given, left]), invocation_metadata=lambda: ())
+    method = call.Method(log_service_pb2.DESCRIPTOR.services_by_name["LogService"].methods[0], DOMAIN, ERRORS, Door())
+    before = counted(code)
+    calling = asyncio.ensure_future(method.unary(troubled.GetLogHead)(log_service_pb2.GetLogHeadRequest(), context))
+    await troubled.called.wait()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert counted(code) == before + 1
 
 
 async def test_a_stream_that_is_left_while_something_goes_wrong_ends_without_a_word() -> None:
