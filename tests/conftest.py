@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 import hypothesis
 import pytest
+import structlog
 
 from tests.harness.parts import not_run
 
@@ -12,6 +13,11 @@ pytest_plugins = ["tests.harness.kafka_broker", "tests.harness.postgres"]
 # The machine decides how long an example takes; the test's own timeout bounds all of them.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+
+# With rich at hand structlog would draw each traceback with all its variables: a planted bug makes hundreds of them,
+# and a minute of CPU.
+_PLAIN = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+structlog.configure(processors=[*structlog.get_config()["processors"][:-1], _PLAIN])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

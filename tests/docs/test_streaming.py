@@ -17,7 +17,7 @@ from sync.domain.subscription import SubscriptionKey
 from tests.harness.ports import free_address
 from tests.harness.sync_client import open_server
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.waiting import eventually, eventually_async
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "streaming.md"

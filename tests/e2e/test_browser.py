@@ -15,7 +15,7 @@ from tests.harness.browser import browser, serving_pages
 from tests.harness.orders import place_request
 from tests.harness.ports import HOST, free_address
 from tests.harness.sync_process import connected, running
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 SCRIPTS = re.findall(
     r"^```js\n(.*?)^```$", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL | re.MULTILINE

@@ -19,7 +19,7 @@ from tests.harness.e2e_command_line import (
     stateset_up,
 )
 from tests.harness.system_children import is_running
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 
 def said_why(outcome: Outcome) -> str:

@@ -12,7 +12,7 @@ from consumers.cli.system import SERVICES
 from tests.harness.e2e_command_line import Started, children_of, content, free_options, started, stateset
 from tests.harness.orders import place_request
 from tests.harness.postgres import fresh_database
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 PLACED = 40
 

@@ -15,7 +15,7 @@ from tests.guarantees.run import CAUGHT_UP_SECONDS, Services, traffic
 from tests.harness.faults import Campaign, Fault, commands_for, schedule, times
 from tests.harness.faults_projections import delete_projections
 from tests.harness.faults_system import System, announce, check_deaths, check_topic
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 _READ_SECONDS: Final = 30.0
 

@@ -18,7 +18,7 @@ from tests.guarantees.model import Verdict, judge
 from tests.guarantees.readers import Reader, readers
 from tests.guarantees.traffic import Client, Pool, Turns
 from tests.guarantees.truth import Truth
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 CAUGHT_UP_SECONDS: Final = 30.0  # G17: after the last fault
 _CLIENTS: Final = 8

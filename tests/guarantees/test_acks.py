@@ -18,7 +18,7 @@ from tests.harness.ports import free_address
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_order_server import FakeOrderService, serve_orders
 from tests.harness.sync_process import connected, running
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.timeout(0)  # as many faults as asked for, each of whose waits has a bound
 

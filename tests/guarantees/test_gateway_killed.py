@@ -19,7 +19,7 @@ from tests.harness.gateway_streams import Seen, read_events, read_socket
 from tests.harness.orders import place_request
 from tests.harness.ports import free_address
 from tests.harness.sync_process import connected, running
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 _KILLS = int(os.environ.get("FAULTS", "5"))
 _ORDERS_PER_KILL = 40

@@ -13,7 +13,7 @@ import httpx
 from consumers.cli.arguments import parser
 from tests.harness.parts import missing
 from tests.harness.ports import HOST, free_address
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 ROOT: Final = Path(__file__).parents[2]
 _STOP_SECONDS: Final = 15.0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from infra.runtime.supervisor import Child
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 RESTART_SECONDS = 180.0  # a broker takes eight by itself, a minute with what deleted topics left on a crowded machine
 COMMANDS_APART = 90

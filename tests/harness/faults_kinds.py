@@ -18,9 +18,9 @@ from infra.runtime.supervisor import supervise
 from tests.harness.faults import RESTART_SECONDS, Fault, Progress, Victim
 from tests.harness.faults_system import System
 from tests.harness.ports import free_address
-from tests.harness.sync_waiting import eventually, eventually_async
 from tests.harness.tcp_link import Link
 from tests.harness.tcp_proxy import Moment
+from tests.harness.waiting import eventually, eventually_async
 
 _AWAY_COMMANDS = 10
 _AWAY_SECONDS = (1.0, 4.0)

@@ -27,7 +27,7 @@ from order.application.queries import Queries
 from order.application.writer import Writer, WriterLimits
 from order.domain.policy import Policy
 from tests.harness.ports import free_address
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 SHARDS = 3
 

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 
 from infra.runtime.topics import EVENTS
 from tests.harness.kafka_broker import Kafka
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 
 async def set_retention(kafka: Kafka, milliseconds: str) -> None:

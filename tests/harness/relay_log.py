@@ -27,7 +27,7 @@ from order.main import MIGRATIONS
 from tests.harness.kafka_broker import Kafka
 from tests.harness.kafka_records import read_topic, seqs_of
 from tests.harness.orders import place, submission
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 SHARDS = 3
 

@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from stateset.order.v1 import fulfillment_service_pb2, log_service_pb2, order_service_pb2, return_service_pb2
 
 from tests.harness.order_service import refused
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 METHODS = {
     method.name: method
@@ -67,12 +67,13 @@ class Stage:
         """Makes the call, and asserts its answers; a read is asked again until it has them."""
         method = METHODS[step.method]
         if method.server_streaming:
-            return await self._play_stream(step, method)
+            await self._play_stream(step, method)
+            return
         if method.GetOptions().idempotency_level == method.GetOptions().NO_SIDE_EFFECTS:
             with suppress(TimeoutError):
-                return await eventually_async(lambda: self._holds(step, method), within_seconds=10)
+                await eventually_async(lambda: self._holds(step, method), within_seconds=10)
+                return
         assert await self._holds(step, method), f"{step} was answered: {self._said}"
-        return None
 
     async def _holds(self, step: Step, method: MethodDescriptor) -> bool:
         try:

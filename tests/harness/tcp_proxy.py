@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 Moment = Literal["before", "after"]
 

@@ -17,7 +17,7 @@ from infra.runtime.kafka.admin import TopicAdmin
 from infra.runtime.kafka.headers import event_headers
 from infra.runtime.topics import EVENTS
 from tests.harness.kafka_broker import Kafka
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "kafka.md").read_text()
 [CONSUMER] = re.findall(r"^```python\n(.*?)^```$", DOCUMENT, re.DOTALL | re.MULTILINE)

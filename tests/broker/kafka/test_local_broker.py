@@ -18,7 +18,7 @@ from tests.harness.kafka_broker import local_broker
 from tests.harness.parts import missing
 from tests.harness.ports import free_ports
 from tests.harness.system_children import is_running
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 # What `stateset up` does around the broker, in a process that can be killed.
 _SUPERVISOR = """

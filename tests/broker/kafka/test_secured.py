@@ -32,7 +32,7 @@ from tests.harness.ports import free_ports
 from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_order_server import FakeOrderService, serve_orders
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 WRONG = "Authentication failed: Invalid username or password"
 UNTRUSTED = "broker certificate could not be verified"

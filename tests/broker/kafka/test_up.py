@@ -17,7 +17,7 @@ from tests.harness.e2e_command_line import Started, children_of, free_options, s
 from tests.harness.kafka_broker import local_broker
 from tests.harness.kafka_records import read_topic
 from tests.harness.parts import missing
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.timeout(240)  # two starts of seven processes, on a crowded machine
 

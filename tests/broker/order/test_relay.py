@@ -30,7 +30,7 @@ from tests.harness.kafka_broker import BrokerProcess, Kafka, local_broker
 from tests.harness.kafka_records import headers_of, read_topic
 from tests.harness.kafka_topics import make_topic, set_broker_defaults
 from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
-from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.waiting import eventually, eventually_async
 
 HOUR_US = 3_600_000_000
 

@@ -14,7 +14,7 @@ from infra.runtime.topics import EVENTS, REPLAY
 from tests.harness.kafka_broker import Kafka
 from tests.harness.kafka_records import headers_of, read_topic, seqs_of
 from tests.harness.order_service import OrderService, order_service
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 SHARDS = 3
 Replay = log_service_pb2.ReplayEventsRequest

@@ -25,7 +25,7 @@ from tests.harness.kafka_log import TopicWriter
 from tests.harness.sync_client import PLENTY, open_server, start_at
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_order_server import FakeOrderService, serve_orders
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 
 class OnKafka:

@@ -22,7 +22,7 @@ from tests.harness.orders import place_request
 from tests.harness.ports import free_address
 from tests.harness.sync_client import Client
 from tests.harness.sync_process import connected, running
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 GET_ORDER = "/stateset.sync.v1.SyncService/GetOrder"
 GRPC_WEB = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}

@@ -15,7 +15,7 @@ from tests.component.gateway.test_http import reason_of
 from tests.harness.gateway_streams import LINES, Event, Seen, read_events, server_sent
 from tests.harness.sync_client import Client, open_server
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.waiting import eventually, eventually_async
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from tests.harness.order_service import OrderService, order_service
 from tests.harness.ports import free_address
 from tests.harness.sync_client import open_server
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 PLACE = {
     "customerId": "ann",

@@ -21,7 +21,7 @@ from sync.gateway.binding import json_of
 from tests.harness.gateway_streams import Seen, hear, read_socket, say, socket_of
 from tests.harness.sync_client import open_server
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 PLENTY = {"events": 1_000_000, "bytes": 1 << 40}
 PING = b"\x89\x04"

@@ -16,7 +16,7 @@ from order.adapters.grpc_ingest import STREAM_ORDERS_MAX
 from tests.harness.order_service import OrderService, order_service, refused
 from tests.harness.orders import place_request
 from tests.harness.postgres import fresh_database
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 Orders = Sequence[order_service_pb2.PlaceOrderRequest]
 

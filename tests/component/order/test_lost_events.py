@@ -10,7 +10,7 @@ from stateset.order.v1 import order_service_pb2
 
 from infra.kernel.shard import shard_of
 from tests.harness.order_service import order_service, read_until, refused
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 SHARDS = 2
 

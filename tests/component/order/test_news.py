@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 from order.adapters.postgres_news import open_news
 from order.application.heads import Heads
 from tests.harness.postgres import fresh_database
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 
 @pytest.fixture

@@ -36,8 +36,8 @@ from order.new_epoch import renew
 from tests.harness.order_service import order_service, refused
 from tests.harness.orders import place, place_request, submission
 from tests.harness.postgres import fresh_database, mortal_server, own_folder
-from tests.harness.sync_waiting import eventually_async
 from tests.harness.tcp_proxy import CommitCutter, Moment
+from tests.harness.waiting import eventually_async
 
 SHARDS = 3
 KEY = ("local", "request-a")

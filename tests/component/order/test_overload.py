@@ -17,7 +17,7 @@ from order.application.writer import WriterLimits
 from tests.harness.held_log import HeldLog, held_service
 from tests.harness.order_service import refused
 from tests.harness.orders import place_request
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 QUEUE_MAX = 4
 CALLS = 40

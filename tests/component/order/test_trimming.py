@@ -22,7 +22,7 @@ from order.main import MIGRATIONS
 from tests.contract.order.conftest import writing
 from tests.harness.order_service import OrderService, first_events, order_service, read_until, refused
 from tests.harness.orders import place, submission
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 AT_ONCE_HOURS = 1e-9
 

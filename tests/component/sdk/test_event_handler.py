@@ -24,7 +24,7 @@ from sync.adapters.memory import MemorySubscriptions
 from sync.domain.subscription import SubscriptionKey
 from tests.harness.sync_client import Client, open_server
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.waiting import eventually, eventually_async
 
 LIMITS = StreamLimits(unacked_events_max=100)
 QUICK = RetryPolicy(attempts_max=3, delay_seconds=0.01)

@@ -12,7 +12,7 @@ from tests.harness.fake_order_service import open_fake_order
 from tests.harness.fake_sync_events import append_orders
 from tests.harness.sync_client import open_server
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 _README = Path(stateset_client.__file__).parents[1] / "README.md"
 

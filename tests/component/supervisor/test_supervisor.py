@@ -12,7 +12,7 @@ from infra.runtime import supervisor
 from infra.runtime.lifespan import StartupError
 from infra.runtime.supervisor import Child, supervise
 from tests.harness.system_children import chatty, deaf, failing, is_running, journal, once_usable, server, variables_of
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 
 def ignore(line: str) -> None:

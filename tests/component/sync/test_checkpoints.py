@@ -12,7 +12,7 @@ from stateset.sync.v1 import sync_service_pb2 as sync
 from infra.runtime.grpc.wire import position_to_wire
 from tests.harness.sync_client import PLENTY, Client, open_server, refusal_of
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 
 async def opened(client: Client, name: str) -> int:

@@ -9,8 +9,8 @@ from stateset.sync.v1 import sync_service_pb2 as sync
 
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, start_at
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually, eventually_async
 from tests.harness.tcp_link import Link
+from tests.harness.waiting import eventually, eventually_async
 
 EARLIEST = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
 

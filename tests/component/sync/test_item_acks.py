@@ -13,7 +13,7 @@ from stateset.sync.v1 import sync_service_pb2
 from sync.adapters.memory import MemorySubscriptions
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, start_at
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.waiting import eventually, eventually_async
 
 STORED = stream_pb2.Start(point=stream_pb2.START_POINT_STORED)
 DONE, RETRY, PARK, PARK_KEY, SKIP = (

@@ -17,7 +17,7 @@ from sync.domain.log import LogHead
 from sync.main import FRESH
 from tests.harness.sync_client import PLENTY, Client, open_server, refusal_of, start_at
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.waiting import eventually, eventually_async
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -19,8 +19,8 @@ from tests.bench.idle import SUBSCRIBE, opening_request
 from tests.harness.ports import free_address
 from tests.harness.sync_client import PLENTY, open_server
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
 from tests.harness.tcp_link import Link
+from tests.harness.waiting import eventually
 
 PADDING_BYTES: Final = 20_000
 SECONDS: Final = 60

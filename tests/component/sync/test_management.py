@@ -12,7 +12,7 @@ from stateset.sync.v1 import sync_service_pb2 as sync
 
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, refusal_of, start_at
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 EARLIEST = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
 LATEST = stream_pb2.Start(point=stream_pb2.START_POINT_LATEST)

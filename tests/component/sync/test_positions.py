@@ -17,7 +17,7 @@ from sync.adapters.memory import MemorySource
 from sync.adapters.memory_offsets import MemoryOffsets
 from tests.harness.sync_client import Client, open_server, refusal_of
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 SECOND_US = 1_000_000
 

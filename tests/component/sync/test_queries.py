@@ -10,7 +10,7 @@ from infra.kernel.digest import Digest
 from infra.kernel.position import Position
 from tests.harness.sync_client import Client, open_server, refusal_of, start_at
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 
 async def covered(client: Client, log: LogMaker) -> sync.GetDigestResponse:

@@ -16,7 +16,7 @@ from tests.harness.ports import free_address
 from tests.harness.postgres import fresh_database
 from tests.harness.sync_client import PLENTY, Client, Stream
 from tests.harness.sync_process import connected, running
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 ORDERS = 300
 KILL_AFTER = 100

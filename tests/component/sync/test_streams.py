@@ -15,7 +15,7 @@ from infra.kernel.position import Position
 from infra.runtime.grpc.server import DRAIN_SECONDS
 from tests.harness.sync_client import PLENTY, Stream, open_server, start_at
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 ALL = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
 LATEST = stream_pb2.Start(point=stream_pb2.START_POINT_LATEST)

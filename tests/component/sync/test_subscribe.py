@@ -17,7 +17,7 @@ from sync.domain.settlement import Settlement
 from sync.domain.subscription import Ack, AckOutcome
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, start_at
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 ALL = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
 STORED = stream_pb2.Start(point=stream_pb2.START_POINT_STORED)

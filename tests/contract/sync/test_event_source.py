@@ -22,7 +22,7 @@ from tests.harness.kafka_broker import Kafka
 from tests.harness.kafka_log import PublishingLog
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_order_server import FakeOrderService, serve_orders
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 
 class Sourced:

@@ -21,7 +21,7 @@ from stateset_client import (
 )
 
 from tests.harness.stream_servers import SERVERS, Bed
-from tests.harness.sync_waiting import eventually, eventually_async
+from tests.harness.waiting import eventually, eventually_async
 
 LIMITS = StreamLimits(unacked_events_max=100)
 COMMITTED, ALREADY, OUT_OF_ORDER = AckStatus.COMMITTED, AckStatus.ALREADY, AckStatus.OUT_OF_ORDER

@@ -19,8 +19,8 @@ from stateset_client.testing import FakeSync
 
 from tests.harness.fake_sync_events import eventually, order_event
 from tests.harness.stream_servers import SERVERS, Bed
-from tests.harness.sync_waiting import eventually_async
 from tests.harness.version_store import CutError, VersionStore, apply
+from tests.harness.waiting import eventually_async
 
 LIMITS = StreamLimits(unacked_events_max=100, batch_events_max=3, heartbeat_seconds=0.5)
 NAME = "orders"

@@ -24,7 +24,7 @@ from stateset_client import (
 )
 
 from tests.harness.stream_servers import SERVERS, Bed
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 OF_C1: Final = "customer_id = c-1"
 OF_TYPE: Final = 'type = "stateset.order.v1.OrderPlaced"'

@@ -12,7 +12,7 @@ from infra.kernel.shard import shard_of
 from sync.application.ports import ReadModel
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, start_at
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 NEW = stream_pb2.Start(snapshot=stream_pb2.SnapshotStart())
 

@@ -17,7 +17,7 @@ from order.application.ports import Needs, View, Writes
 from order.application.writer import Writer, WriterLimits
 from order.domain.policy import Policy
 from tests.harness.orders import place_request
-from tests.harness.system_waiting import eventually
+from tests.harness.waiting import eventually
 
 MESSAGE_ORDERS = 100
 GROUP = WriterLimits().group_commands_max

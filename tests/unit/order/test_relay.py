@@ -17,7 +17,7 @@ from order.application.relay_ports import Cursor, Cursors
 from order.application.writer import Writer, WriterLimits
 from order.domain.policy import Policy
 from tests.harness.orders import place, submission
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 SHARDS = 3
 

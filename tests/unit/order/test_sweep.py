@@ -3,7 +3,7 @@
 from infra.runtime.clock import ManualClock
 from order.adapters.memory import MemoryLog
 from order.application.sweep import BATCH_REPLIES_MAX, RETENTION_SECONDS, Sweep
-from tests.harness.sync_waiting import eventually_async
+from tests.harness.waiting import eventually_async
 
 
 async def test_old_replies_are_swept_while_the_service_runs_and_young_ones_stay() -> None:

@@ -26,7 +26,7 @@ from infra.runtime.grpc.status import COMMON_ERRORS, refusal_of, to_status
 from order.adapters.grpc_status import DOMAIN, ERRORS
 from order.domain import errors
 from tests.harness.order_service import refused
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 CROWD = 64  # callers at once, fewer than a channel may have
 

@@ -12,13 +12,13 @@ from infra.runtime.log import configure_log
 @pytest.fixture(autouse=True)
 def configured(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, config = root.handlers[:], root.level, structlog.get_config()
     root.handlers.clear()  # so that nobody closes them
     configure_log("sync")
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    structlog.configure(**config)
 
 
 @pytest.mark.parametrize(

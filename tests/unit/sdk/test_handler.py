@@ -7,7 +7,7 @@ from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset_client import AckResult, AckStatus, Arrivals, Batch, EventHandler, Outcome, RetryPolicy, Settled
 
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 
 class Script:

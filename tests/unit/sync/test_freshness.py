@@ -13,7 +13,7 @@ from sync.application import freshness as module
 from sync.application.freshness import Freshness
 from sync.domain.log import LogHead
 from tests.harness.sync_log import LogMaker
-from tests.harness.sync_waiting import eventually
+from tests.harness.waiting import eventually
 
 NOTICED_SECONDS = 10.0
 
