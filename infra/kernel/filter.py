@@ -59,12 +59,27 @@ class Compare:
     sign: str
     value: str | int
 
+    def holds(self, attributes: Mapping[str, "Attribute"]) -> bool:
+        """Whether the attributes satisfy it. A missing attribute is an empty one."""
+        actual = attributes.get(self.field, "")
+        if self.sign == ":" and self.value == "*":
+            return bool(actual)
+        if isinstance(actual, (str, int)):
+            return _COMPARE[self.sign](actual, self.value)
+        if self.sign == "!=":
+            return self.value not in actual
+        return any(_COMPARE[self.sign](each, self.value) for each in actual)
+
 
 @dataclass(frozen=True, slots=True)
 class Not:
     """The term does not hold."""
 
     term: "Term"
+
+    def holds(self, attributes: Mapping[str, "Attribute"]) -> bool:
+        """See `Compare.holds`."""
+        return not self.term.holds(attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +88,20 @@ class All:
 
     terms: tuple["Term", ...]
 
+    def holds(self, attributes: Mapping[str, "Attribute"]) -> bool:
+        """See `Compare.holds`."""
+        return all(term.holds(attributes) for term in self.terms)
+
 
 @dataclass(frozen=True, slots=True)
 class Any:
     """At least one term holds."""
 
     terms: tuple["Term", ...]
+
+    def holds(self, attributes: Mapping[str, "Attribute"]) -> bool:
+        """See `Compare.holds`."""
+        return any(term.holds(attributes) for term in self.terms)
 
 
 Term = Compare | Not | All | Any
@@ -101,19 +124,6 @@ def filter_hash(term: Term) -> bytes:
     return b"" if term == EVERYTHING else blake2b(repr(term).encode(), digest_size=8).digest()
 
 
-def matches(term: Term, attributes: Mapping[str, Attribute]) -> bool:
-    """Whether the attributes satisfy the filter. A missing attribute is an empty one."""
-    match term:
-        case Compare(field, sign, value):
-            return _compares(sign, value, attributes.get(field, ""))
-        case Not(inner):
-            return not matches(inner, attributes)
-        case All(terms):
-            return all(matches(each, attributes) for each in terms)
-        case Any(terms):
-            return any(matches(each, attributes) for each in terms)
-
-
 def fields_of(term: Term) -> frozenset[str]:
     """The fields that a filter speaks of."""
     match term:
@@ -123,16 +133,6 @@ def fields_of(term: Term) -> frozenset[str]:
             return fields_of(inner)
         case All(terms) | Any(terms):
             return frozenset().union(*map(fields_of, terms))
-
-
-def _compares(sign: str, value: str | int, actual: Attribute) -> bool:
-    if sign == ":" and value == "*":
-        return bool(actual)
-    if isinstance(actual, (str, int)):
-        return _COMPARE[sign](actual, value)
-    if sign == "!=":
-        return value not in actual
-    return any(_COMPARE[sign](each, value) for each in actual)
 
 
 class _Parser:

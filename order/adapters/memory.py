@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 
 from infra.kernel.digest import Digest
-from infra.kernel.filter import Term, matches
+from infra.kernel.filter import Term
 from infra.kernel.position import Position, PositionExpiredError
 from infra.kernel.shard import shard_of
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
@@ -114,7 +114,7 @@ class MemoryLog:
         keys = sorted(
             (order.place_time_us, order.order_id)
             for order, _ in self._orders.values()
-            if matches(term, _attributes(order))
+            if term.holds(_attributes(order))
         )
         found = [key for key in reversed(keys) if after is None or key < after]
         return [self._stored(order_id) for _, order_id in found[:orders_max]]
@@ -178,7 +178,7 @@ class MemoryLog:
         """See `Log.digest`."""
         digest = Digest()
         for order, _ in self._orders.values():
-            if matches(term, _attributes(order)):
+            if term.holds(_attributes(order)):
                 digest.add(order.order_id, order.version)
         return Position(
             log_epoch=self.log_epoch, next_seq=tuple(head.next_seq for head in self._heads.values())

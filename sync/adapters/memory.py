@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import Final
 
 from infra.kernel.digest import Digest
-from infra.kernel.filter import Term, matches
+from infra.kernel.filter import Term
 from infra.kernel.position import Position, check_log, check_start
 from infra.kernel.shard import shard_of
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
@@ -159,7 +159,7 @@ class MemoryReadModel:
         found = [
             order
             for order_id, order in sorted(self._orders.items())
-            if order_id > after and matches(term, _attributes(order))
+            if order_id > after and term.holds(_attributes(order))
         ]
         return OrderPage(orders=found[:limit], more=len(found) > limit)
 
@@ -171,7 +171,7 @@ class MemoryReadModel:
         for order_id, order in sorted(self._orders.items()):
             if order_id <= wanted.after or shard_of(order_id, wanted.shards_all) not in wanted.shards:
                 continue
-            if not matches(wanted.term, order_attributes(order.body)):
+            if not wanted.term.holds(order_attributes(order.body)):
                 continue
             size += len(order.body)
             if len(matching) == wanted.limits.events_max or (matching and size > wanted.limits.bytes_max):
@@ -184,7 +184,7 @@ class MemoryReadModel:
         """See `ReadModel.digest`."""
         digest = Digest()
         for order in self._orders.values():
-            if matches(term, _attributes(order)):
+            if term.holds(_attributes(order)):
                 digest.add(order.order_id, order.version)
         assert self._position is not None, "digest before begin"  # noqa: S101 - the caller's mistake
         return self._position, digest
@@ -194,9 +194,8 @@ class MemoryReadModel:
         digest = Digest()
         assert self._position is not None, "prove before begin"  # noqa: S101 - the caller's mistake
         for order in self._orders.values():
-            if shard_of(order.order_id, len(self._position.next_seq)) in shards and matches(
-                term, order_attributes(order.body)
-            ):
+            shard = shard_of(order.order_id, len(self._position.next_seq))
+            if shard in shards and term.holds(order_attributes(order.body)):
                 digest.add(order.order_id, order.version)
         return self._position, digest
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Row, Table, func, select
 
 from infra.kernel.digest import Digest
-from infra.kernel.filter import All, Term, fields_of, matches
+from infra.kernel.filter import All, Term, fields_of
 from infra.kernel.shard import shard_of
 from infra.runtime.sql_digest import digest_of
 from infra.runtime.sql_filter import to_sql
@@ -62,6 +62,6 @@ def _belonging(shards: Collection[int], shards_all: int, elsewhere: Term) -> Cal
     def belongs(row: Row[*tuple[Any, ...]]) -> bool:
         if len(shards) < shards_all and shard_of(row.order_id, shards_all) not in shards:
             return False
-        return elsewhere == All(()) or matches(elsewhere, order_attributes(row.body))
+        return elsewhere == All(()) or elsewhere.holds(order_attributes(row.body))
 
     return belongs

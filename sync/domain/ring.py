@@ -2,10 +2,9 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from infra.kernel.filter import EVERYTHING, Term, matches
+from infra.kernel.filter import EVERYTHING, Term
 from sync.domain.log import Attributes, Batch, Event
 
 _SCAN_EVENTS_MAX: Final = 2_000  # matched in one go, about 2 ms of the loop; the rest waits for its turn
@@ -27,8 +26,7 @@ class Limits(NamedTuple):
         return Limits(self.events_max - events, self.bytes_max - size)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A range of one shard and what matches in it. `size` counts bytes of encoded events."""
 
     shard: int
@@ -119,7 +117,7 @@ class Segment:
         """The matching events from `start` on, below `end`; all of them must be held."""
         for at in range(start - self.first_seq, end - self.first_seq):
             attributes = self._attributes[at]
-            if term is EVERYTHING or matches(term, attributes):
+            if term is EVERYTHING or term.holds(attributes):
                 order_id = str(attributes["order_id"])
                 yield PassingEvent(self.shard, self.first_seq + at, order_id, self._chunks[at], self._size_at(at))
 
@@ -136,17 +134,20 @@ class Segment:
 
     def _cut_matching(self, start: int, limits: Limits, term: Term) -> Piece:
         chunks: list[bytes] = []
-        size = 0
-        end = start
-        for group_end in self._group_ends[bisect_right(self._group_ends, start) :]:
-            low, high = end - self.first_seq, group_end - self.first_seq
-            matching = [at for at in range(low, high) if matches(term, self._attributes[at])]
-            matching_size = sum(self._size_at(at) for at in matching)
-            if chunks and (len(chunks) + len(matching) > limits.events_max or size + matching_size > limits.bytes_max):
-                break
-            chunks += [self._chunks[at] for at in matching]
-            size += matching_size
-            end = group_end
+        size, end = 0, start
+        low = start - self.first_seq
+        for number in range(bisect_right(self._group_ends, start), len(self._group_ends)):
+            group_end = self._group_ends[number]
+            high = group_end - self.first_seq
+            matching = [at for at in range(low, high) if term.holds(self._attributes[at])]
+            if matching:
+                matching_size = sum(map(self._size_at, matching))
+                over = len(chunks) + len(matching) > limits.events_max or size + matching_size > limits.bytes_max
+                if over and chunks:
+                    break
+                chunks += map(self._chunks.__getitem__, matching)
+                size += matching_size
+            low, end = high, group_end
             if end - start >= _SCAN_EVENTS_MAX:
                 break
         return Piece(self.shard, start, end - 1, chunks, size)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.kernel.digest import Digest
-from infra.kernel.filter import EVERYTHING, Attribute, Field, FilterError, filter_hash, matches, parse
+from infra.kernel.filter import EVERYTHING, Attribute, Field, FilterError, filter_hash, parse
 from infra.kernel.money import amount, is_currency
 from infra.kernel.position import (
     LogEpochChangedError,
@@ -126,7 +126,7 @@ def test_filters_select_what_they_say(text: str, expected: bool) -> None:  # noq
         "product_id": ("p-1", "p-2"),
         "place_time": 1_500_000,
     }
-    assert matches(parse(text, FIELDS), order) is expected
+    assert parse(text, FIELDS).holds(order) is expected
 
 
 @pytest.mark.parametrize(

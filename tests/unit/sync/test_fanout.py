@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stateset.order.v1 import order_event_pb2, order_frame_pb2
 from stateset.sync.v1 import sync_service_pb2
 
-from infra.kernel.filter import matches, parse
+from infra.kernel.filter import parse
 from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
 from sync.domain.fanout import FRAME_BYTES_MAX, Fanout, Frame, Selection
 from sync.domain.frames import Grant, Phase, PhaseChange, Progress
@@ -106,7 +106,7 @@ def expected(log: LogMaker, filter_text: str = "") -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for batch in log.batches:
         for event in batch.events:
-            if matches(term, event.attributes):
+            if term.holds(event.attributes):
                 found.setdefault(batch.shard, []).append(event.seq)
     return found
 
