@@ -14,7 +14,8 @@ from infra.kernel.position import Position
 from infra.runtime.addresses import refuse_taken
 from infra.runtime.clock import Clock, SystemClock
 from infra.runtime.grpc.channel import open_channel
-from infra.runtime.grpc.server import Condition, Service, open_server
+from infra.runtime.grpc.health import Condition
+from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger

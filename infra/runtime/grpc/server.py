@@ -15,13 +15,13 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from infra.runtime.grpc.call import Method
 from infra.runtime.grpc.door import Door
+from infra.runtime.grpc.health import Condition, Health, tell
 from infra.runtime.grpc.status import ErrorTable
 from infra.runtime.lifespan import StartupError, background
 
 MESSAGE_BYTES_MAX: Final = 262_144  # received; an order with all its lines fits
 FRAME_BYTES_MAX: Final = 1_048_576  # sent; a frame of a stream fits
 _REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
-_LAST_WORD_SECONDS: Final = 0.2  # for a watcher of health to hear that it is over
 DRAIN_SECONDS: Final = 10.0  # streams end by themselves in far less; unary calls have their own deadline
 
 OPTIONS: Final = (
@@ -49,27 +49,6 @@ class Service:
 
     descriptor: ServiceDescriptor
     servicer: object
-
-
-class Condition:
-    """Something that callers may want to know of a server beside whether it serves: a health service of its own."""
-
-    def __init__(self, name: str) -> None:
-        """Does not hold until it is said to."""
-        self.name = name
-        self.holds = False
-        self._changed = asyncio.Event()
-
-    def set(self, *, holds: bool) -> None:
-        """Says whether it holds now."""
-        if holds is not self.holds:
-            self.holds = holds
-            self._changed.set()
-
-    async def change(self) -> None:
-        """Waits until it is no longer as it was."""
-        await self._changed.wait()
-        self._changed.clear()
 
 
 @asynccontextmanager
@@ -108,7 +87,7 @@ async def open_server(
     door = Door()
     for service in services:
         server.add_generic_rpc_handlers((_handlers(service, domain, errors, door),))
-    checks = _Health(draining)
+    checks = Health(draining)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.descriptor.full_name for service in services]
     _reflect([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
@@ -121,36 +100,13 @@ async def open_server(
             await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
         async with AsyncExitStack() as watches:
             for condition in conditions:
-                await watches.enter_async_context(background(_tell(condition, checks), name=condition.name))
+                await watches.enter_async_context(background(tell(condition, checks), name=condition.name))
             yield port
     finally:
         await checks.enter_graceful_shutdown()
         draining.set()
         await door.shut()
         await server.stop(DRAIN_SECONDS)
-
-
-class _Health(health.aio.HealthServicer):
-    """Ends watches when the server drains; its parent leaves them open, and the server would wait for them."""
-
-    def __init__(self, draining: asyncio.Event) -> None:
-        super().__init__()
-        self._draining = draining
-
-    async def Watch(  # noqa: N802 - as its parent has it
-        self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> None:
-        watching = asyncio.create_task(super().Watch(request, context), name="health-watch")
-        ending = asyncio.create_task(self._draining.wait(), name="health-watch-end")
-        try:
-            await asyncio.wait((watching, ending), return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait((watching,), timeout=_LAST_WORD_SECONDS)
-            if watching.done():
-                await watching  # whatever ended it, ends the call
-        finally:
-            watching.cancel()
-            ending.cancel()
-            await asyncio.gather(watching, ending, return_exceptions=True)
 
 
 def _reflect(names: Sequence[str], server: grpc.aio.Server) -> None:
@@ -166,13 +122,6 @@ def _reflect(names: Sequence[str], server: grpc.aio.Server) -> None:
     )
     methods = {"ServerReflectionInfo": handler}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_REFLECTION, methods),))
-
-
-async def _tell(condition: Condition, checks: health.aio.HealthServicer) -> None:
-    while True:
-        status = health_pb2.HealthCheckResponse
-        await checks.set(condition.name, status.SERVING if condition.holds else status.NOT_SERVING)
-        await condition.change()
 
 
 def _bind(server: grpc.aio.Server, address: str, option: str) -> int:
