@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from infra.runtime.loop import EventLoop
+
 EXIT_UNUSABLE: Final = 2  # told apart by the supervisor: starting again cannot help
 SUPERVISED: Final = "STATESET_SUPERVISED"  # set by the supervisor: its end of our standard input is its life line
 # Servers hold many live objects and leave few cycles behind: with Python's 700, looking for those took a third of the
@@ -46,7 +48,8 @@ def run(serve: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> int:
     """
     gc.set_threshold(_NEW_OBJECTS)
     try:
-        asyncio.run(_supervised(serve))
+        with asyncio.Runner(loop_factory=EventLoop) as runner:
+            runner.run(_supervised(serve))
     except (StartupError, EndedError, BaseExceptionGroup) as error:
         return _report(error)
     return 0
