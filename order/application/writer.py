@@ -56,7 +56,7 @@ class WriterLimits:
     queue_seconds_max: float = 1.0
     least_seconds: float = 0.005
     gather_commands: int = 64
-    gather_seconds: float = 0.01
+    gather_seconds: float = 0.02
     quiet_seconds: float = 0.002
 
 
