@@ -4,8 +4,8 @@ import errno
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, product
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 
 from infra.runtime.addresses import held, refuse_taken
 from infra.runtime.lifespan import EXIT_UNUSABLE, StartupError
+from tests.harness.ports import free_ports
 
 SERVICES = ("order", "sync", "consumers.risk", "consumers.portfolio", "consumers.analytics")
 
@@ -58,18 +59,30 @@ def test_one_address_for_two_purposes_is_refused() -> None:
         refuse_taken(address, address)
 
 
+@pytest.mark.parametrize("hosts", [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "0.0.0.0"), ("localhost", "127.0.0.1")])  # noqa: S104 - nobody listens
+def test_one_port_under_two_names_of_a_host_is_refused(hosts: tuple[str, str]) -> None:
+    [port] = free_ports(1)
+    with pytest.raises(StartupError, match=f"cannot listen on {hosts[1]}:{port}"):
+        refuse_taken(*(f"{host}:{port}" for host in hosts))
+
+
+def test_one_port_of_two_hosts_and_any_port_twice_are_not() -> None:
+    [port] = free_ports(1)
+    refuse_taken(f"127.0.0.1:{port}", f"127.0.0.2:{port}", "127.0.0.1:0", "127.0.0.1:0")
+
+
 def test_nobody_can_connect_before_there_is_a_service() -> None:
-    with held("127.0.0.1:0") as port:
-        address = f"127.0.0.1:{port}"
+    [port] = free_ports(1)
+    address = f"127.0.0.1:{port}"
 
     def look() -> None:
         for _ in range(2_000):
             refuse_taken(address)
 
-    looking = threading.Thread(target=look)
-    looking.start()
-    while looking.is_alive():
-        with socket.socket() as caller:
-            caller.bind(("127.0.0.2", 0))  # from the address itself, the kernel could connect it with itself
-            assert caller.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
-    looking.join()
+    with ThreadPoolExecutor(1) as threads:
+        looking = threads.submit(look)
+        while not looking.done():
+            with socket.socket() as caller:
+                caller.bind(("127.0.0.2", 0))  # from the address itself, the kernel could connect it with itself
+                assert caller.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+        looking.result()

@@ -195,6 +195,28 @@ async def test_a_caller_who_goes_away_is_counted(stub: Any, troubled: Troubled) 
     await eventually(lambda: counted("CANCELLED") == before + 1)
 
 
+async def test_a_caller_who_runs_out_of_time_is_counted(stub: Any, troubled: Troubled) -> None:  # noqa: ANN401 - a generated stub
+    """Of some calls one, at least: on a crowded machine a caller's end may be read long before its deadline here."""
+    troubled.seconds = 60
+
+    def gone() -> float:
+        return counted("CANCELLED") + counted("DEADLINE_EXCEEDED")
+
+    async def run_out_of_time() -> None:
+        before = gone()
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=1)
+        assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: gone() == before + 1)
+
+    before = counted("DEADLINE_EXCEEDED")
+    for _ in range(10):
+        await run_out_of_time()
+        if counted("DEADLINE_EXCEEDED") > before:
+            return
+    pytest.fail("none of ten was counted as out of time")
+
+
 @pytest.mark.parametrize(
     ("given", "left", "code"),
     [
