@@ -28,6 +28,7 @@ HOP_SECONDS: Final = Histogram(
     buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 10, 60),
 )
 _RETRY_AFTER_SECONDS: Final = 0.2  # after a drain: a supervised restart takes about a second, and clients try again
+_ACK_ID_CHARACTERS_MAX: Final = 128
 _ACKS_MAX: Final = 1000  # acks that wait for their results; a caller that sends more without reading is refused
 
 
@@ -192,6 +193,9 @@ class _Stream:
             raise InvalidRequestError(
                 [Violation("frame.ack.items", "are not served here: subscribe to the Sync Server")]
             )
+        if len(ack.ack_id) > _ACK_ID_CHARACTERS_MAX:
+            told = f"must have at most {_ACK_ID_CHARACTERS_MAX} characters"
+            raise InvalidRequestError([Violation("frame.ack.ack_id", told)])
         through = position_from_wire(ack.through)
         check_log(through, self._opening.start.log_epoch, self._feed.shards)
         if not self._asked.subscription:

@@ -199,6 +199,11 @@ def _ack(message: stream_pb2.Ack, checked: Checked) -> AckThrough | AckItems:
     checked.refuse_unless(
         message.HasField("through") != bool(message.items), "frame.ack", "must have one of through and items"
     )
+    checked.refuse_unless(
+        len(message.ack_id) <= _NAME_CHARACTERS_MAX,
+        "frame.ack.ack_id",
+        f"must have at most {_NAME_CHARACTERS_MAX} characters",
+    )
     if message.items:
         return AckItems(ack_id=message.ack_id, items=ack_items(message, checked))
     return AckThrough(ack_id=message.ack_id, through=position_from_wire(message.through))

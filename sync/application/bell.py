@@ -4,7 +4,7 @@ import asyncio
 
 
 class Bell:
-    """An event of one waiter, which silences it by hearing it. A stream has five, so they are small.
+    """An event of one waiter, which silences it by hearing it. A stream has six, so they are small.
 
     What is rung while nobody waits is heard by the next one to wait, at once and only once.
     """

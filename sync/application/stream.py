@@ -57,6 +57,7 @@ class Stream:
         self._hunger = Bell()
         self._eaten = Bell()
         self._doubt = Bell()
+        self._told = Bell()
         self._feeding = False
         self._beats = beats
         self._alarm = 0.0  # when it rings next; 0 if it does not
@@ -116,6 +117,7 @@ class Stream:
             if frame is None:
                 await self._wait()
             elif not isinstance(frame, Frame):
+                self._told.ring()
                 self._count(frame)
                 yield frame
             elif frame.message:
@@ -125,21 +127,24 @@ class Stream:
                 await asyncio.sleep(0)
 
     async def read_requests(self, requests: AsyncIterator[ClientFrame]) -> None:
-        """Hands what the caller says to the session."""
+        """Hands what the caller says to the session; reads on only as the caller reads the results of its acks."""
+        session = self.session
         async for request in requests:
-            self.session.hear(self._now())
+            session.hear(self._now())
             match request:
                 case Grant():
-                    self.session.grant(request)
+                    session.grant(request)
                 case AckThrough():
                     await self._settling.ack(request)
                 case AckItems():
                     await self._settling.settle(request)
                 case Close():
-                    self.session.close()
+                    session.close()
                 case Alive():
                     pass
             self._news.ring()
+            while session.acking.full:
+                await self._told.heard()
 
     async def wants_orders(self) -> Wanted | None:
         """Waits until the stream can take orders of its snapshot, and says which; none when that is over."""

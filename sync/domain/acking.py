@@ -12,7 +12,8 @@ from sync.domain.settlement import Changes
 from sync.domain.subscription import AckOutcome, AckStatus
 from sync.domain.terms import Terms
 
-_PENDING_ACKS_MAX: Final = 1_000
+_ACKS_MAX: Final = 1_000
+_ITEMS_MAX: Final = 10_000
 
 
 class Acking:
@@ -20,7 +21,7 @@ class Acking:
 
     Attributes:
         floors: By shard, below which everything is done; none where nothing is acknowledged.
-        pending: How many acks, and sweeps, wait for their results.
+        pending: How many acks, and sweeps, are on their way to the database.
         sweep_due: Whether what was passed over is to be done now.
     """
 
@@ -31,6 +32,20 @@ class Acking:
         self._terms = terms
         self._deliveries = deliveries
         self._tell = tell
+        self._acks = self._items = 0  # whose results have not been handed out
+
+    @property
+    def full(self) -> bool:
+        """Whether so many results are still to be handed out that no more acks are to be taken.
+
+        It is the caller who has to read them, and who would fill the memory by not doing so.
+        """
+        return self._acks >= _ACKS_MAX or self._items >= _ITEMS_MAX
+
+    def handed_out(self, result: AckResult) -> None:
+        """The caller is being sent a result."""
+        self._acks -= 1
+        self._items -= len(result.items)
 
     def check(self, ack: AckThrough, sent: tuple[int, ...]) -> Mapping[int, int]:
         """Counts an ack as pending and says which shards it moves to where.
@@ -40,14 +55,14 @@ class Acking:
             sent: By shard, below which the stream has been sent.
 
         Raises:
-            AckRefusedError: It says more than that, or there are too many at once.
+            AckRefusedError: It says more than that.
         """
         through = {shard: seq for shard, seq in enumerate(ack.through.next_seq) if seq}
         for shard, seq in through.items():
             if seq > sent[shard]:
                 below = f"shard {shard} has been sent below {sent[shard]} on this stream, not below {seq}"
                 raise AckRefusedError("frame.ack.through.next_seq", below)
-        self._count()
+        self._count(0)
         return through
 
     def finish_through(self, through: Mapping[int, int], now: float) -> bool:
@@ -63,11 +78,11 @@ class Acking:
         """Counts an ack of single events as pending and says what it changes.
 
         Raises:
-            AckRefusedError: No account is kept of single events, or there are too many acks at once.
+            AckRefusedError: No account is kept of single events.
         """
         if self._deliveries is None or not self._deliveries.remembers:
             raise AckRefusedError("frame.ack.items", "the stream was opened without unacked_events_max")
-        self._count()
+        self._count(len(ack.items))
         return self._deliveries.judge(ack.items, now, now_us)
 
     def settled(self, ack_id: str, verdict: Verdict, outcome: AckOutcome, now: float) -> None:
@@ -108,10 +123,10 @@ class Acking:
         if self._deliveries is not None and outcome.status is not AckStatus.FENCED:
             self._deliveries.diversion_settled(now, parking_full=outcome.parking_full)
 
-    def _count(self) -> None:
-        if self.pending >= _PENDING_ACKS_MAX:
-            raise AckRefusedError("frame.ack", f"more than {_PENDING_ACKS_MAX} acks wait for their results")
+    def _count(self, items: int) -> None:
         self.pending += 1
+        self._acks += 1
+        self._items += items
 
     def _floor(self, outcome: AckOutcome) -> Position:
         floors = tuple(outcome.floors.get(shard, 0) for shard in range(len(self._terms.next_seqs)))

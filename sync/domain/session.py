@@ -19,6 +19,7 @@ from sync.domain.errors import AckRefusedError, LogHoleError
 from sync.domain.fanout import FRAME_BYTES_MAX, Fanout, Frame, Selection
 from sync.domain.frames import (
     AckItems,
+    AckResult,
     AckThrough,
     Closed,
     ControlFrame,
@@ -224,7 +225,7 @@ class Session:
         """Counts an ack as pending and says which shards it moves to where.
 
         Raises:
-            AckRefusedError: It says more than the stream has sent, or there are too many at once.
+            AckRefusedError: It says more than the stream has sent.
         """
         self._refuse_in_snapshot()
         return self.acking.check(ack, self._next_seqs)
@@ -233,7 +234,7 @@ class Session:
         """Counts an ack of single events as pending and says what it changes.
 
         Raises:
-            AckRefusedError: No account is kept of single events, or there are too many acks at once.
+            AckRefusedError: No account is kept of single events.
         """
         self._refuse_in_snapshot()
         return self.acking.judge(ack, now, now_us)
@@ -261,7 +262,7 @@ class Session:
         if now >= self._pulse.due or self._leaving or self._account is not None:
             self._say_by_itself(as_of_us)
         if self._outbox:
-            return self._outbox.pop(0)
+            return self._next_told()
         if self._leaving:
             return None
         if self._snapshot is not None:
@@ -271,6 +272,18 @@ class Session:
             return None
         beside = self._next_beside() if self._sends_more else None
         return beside or self._next_events() or self._stand(as_of_us)
+
+    def _next_told(self) -> ControlFrame:
+        told = self._outbox.pop(0)
+        if isinstance(told, AckResult):
+            self._excuse_silence()
+            self.acking.handed_out(told)
+        return told
+
+    def _excuse_silence(self) -> None:
+        """Nobody listens to a caller whose acks fill the memory."""
+        if self.acking.full:
+            self.hear(self._now)
 
     def _read_of(self, place: Position) -> Position:
         """As much of a place as the stream reads."""
@@ -282,6 +295,7 @@ class Session:
             raise AckRefusedError("frame.ack", "the snapshot has not been sent to its end: nothing below can be done")
 
     def _say_by_itself(self, as_of_us: int) -> None:
+        self._excuse_silence()
         self._pulse.refuse_silence(self._now)
         if self._now >= self._pulse.leave_at:
             self.drain()

@@ -1,9 +1,11 @@
 """Durable subscriptions and credit over real gRPC, on a log in memory."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
@@ -22,6 +24,7 @@ from tests.harness.waiting import eventually
 ALL = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
 STORED = stream_pb2.Start(point=stream_pb2.START_POINT_STORED)
 MIGRATIONS = Path("sync/migrations")
+SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))  # else megabytes are under way
 
 
 class HeldSubscriptions(MemorySubscriptions):
@@ -40,6 +43,18 @@ class HeldSubscriptions(MemorySubscriptions):
     async def commit(self, acks: Sequence[Ack | Settlement]) -> Sequence[AckOutcome]:
         self.waiting += 1
         await self.free.wait()
+        return await super().commit(acks)
+
+
+class CountedSubscriptions(MemorySubscriptions):
+    """Counts the acks that it is given, by subscription."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acks: Counter[str] = Counter()
+
+    async def commit(self, acks: Sequence[Ack | Settlement]) -> Sequence[AckOutcome]:
+        self.acks.update(ack.key.name for ack in acks)
         return await super().commit(acks)
 
 
@@ -116,6 +131,35 @@ async def test_committed_is_said_only_once_it_is_durable() -> None:
         assert (await stream.until("ack_result")).status == stream_pb2.ACK_STATUS_COMMITTED
 
 
+async def test_acks_are_taken_only_as_fast_as_their_results_are_read_and_none_is_lost() -> None:
+    log = LogMaker()
+    log.groups(20)
+    subscriptions = CountedSubscriptions()
+    async with (
+        open_server(log.source, subscriptions=subscriptions) as client,
+        grpc.aio.insecure_channel(client.address, options=SMALL_WINDOW) as channel,
+    ):
+        flood, other = await subscribe(Client(channel), ALL), await subscribe(client, ALL, "s-2")
+        await flood.until_events(20)
+        await other.until_events(20)
+        through = start_at(log.position).position
+        ids = [f"{number:0>128}" for number in range(5_000)]
+
+        async def send() -> None:
+            for ack_id in ids:
+                await flood.say(ack=stream_pb2.Ack(ack_id=ack_id, through=through))
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(send())
+            before = -1
+            while subscriptions.acks["s-1"] != before:
+                before = subscriptions.acks["s-1"]
+                for _ in range(20):
+                    await ack_all(other, log)
+            assert before < 4_000, "what nobody reads fills the memory"
+            assert [(await flood.until("ack_result")).ack_id for _ in ids] == ids
+
+
 async def test_members_with_different_shards_do_not_fence_each_other() -> None:
     log = LogMaker()
     log.groups(20)
@@ -143,6 +187,16 @@ async def test_an_ack_beyond_what_was_sent_is_refused() -> None:
         code, reason, fields = await stream.refusal()
         assert (code, reason) == (StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
         assert fields == ["frame.ack.through.next_seq"]
+
+
+async def test_an_ack_id_that_is_too_long_is_refused() -> None:
+    log = LogMaker()
+    log.groups(1)
+    async with open_server(log.source) as client:
+        stream = await subscribe(client, ALL)
+        await stream.until_events(1)
+        await stream.say(ack=stream_pb2.Ack(ack_id="a" * 129, through=start_at(log.position).position))
+        assert await stream.refusal() == (StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST", ["frame.ack.ack_id"])
 
 
 async def test_credit_beyond_all_numbers_is_as_much_as_there_can_be() -> None:

@@ -8,7 +8,7 @@ import pytest
 from infra.kernel.filter import parse
 from infra.kernel.position import Position
 from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
-from sync.domain.errors import AckRefusedError, LogHoleError
+from sync.domain.errors import AckRefusedError, CallerSilentError, LogHoleError
 from sync.domain.fanout import Fanout, Frame, Selection
 from sync.domain.frames import (
     AckResult,
@@ -199,3 +199,19 @@ def test_a_ring_keeps_its_limit_and_says_what_it_has_left() -> None:
         assert ring.size <= 2_000
     assert ring.next_seqs == (101,)
     assert 1 < ring.first_seqs[0] < 101
+
+
+def test_a_caller_whose_acks_are_read_no_further_is_not_taken_for_silent() -> None:
+    fanout = Fanout(Ring((1,), ring_bytes_max=1 << 20), pieces_to_wire)
+    session = Session(replace(TERMS, silence_seconds=3), fanout, now=0)
+    while not session.acking.full:
+        session.check_ack(AckThrough(ack_id="a", through=at(1)))
+    for now in range(1, 20):
+        while session.next_frame(now, 0) is not None:
+            pass
+    session.acking.acked("a", AckOutcome(status=AckStatus.ALREADY, floors={0: 1}))
+    while session.next_frame(20, 0) is not None:
+        pass
+    assert not session.acking.full
+    with pytest.raises(CallerSilentError):
+        session.next_frame(24, 0)
