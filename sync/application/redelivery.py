@@ -8,7 +8,8 @@ from sync.application.ports import Parking
 from sync.application.stream import Stream
 
 _POLL_SECONDS: Final = 1.0  # another server may have been asked
-_REPLAYING_MAX: Final = 64  # events brought back at a time; the next ones once some of them are finished
+_REPLAYING_MAX: Final = 64  # events brought back at a time; the next ones once some of them are finished or wait…
+_HELD_MAX: Final = 1_024  # … and no more than these, which are in memory
 
 
 class Redeliveries:
@@ -37,11 +38,11 @@ class Redeliveries:
         if deliveries is None or key is None or deliveries.parking:
             return True
         before = deliveries.parkings
-        replaying_max = _REPLAYING_MAX if deliveries.remembers else 0
+        now = asyncio.get_running_loop().time()
+        replaying_max = min(_REPLAYING_MAX + deliveries.replayed_later(now), _HELD_MAX) if deliveries.remembers else 0
         view = await self._parking.view(key, stream.session.selection.shards, replaying_max=replaying_max)
         if deliveries.parking or deliveries.parkings != before:
             return True  # the view is of a moment that is over
-        now = asyncio.get_running_loop().time()
         deliveries.remark(view.marks, now)
         deliveries.replay(view.replaying, now)
         stream.news()

@@ -51,6 +51,10 @@ class Breaker:
         """Something was sent."""
         self._trying = self.paused
 
+    def lost_try(self) -> None:
+        """What was sent to try will have no outcome: the next one tries."""
+        self._trying = False
+
     def saw(self, now: float, *, retry: bool) -> None:
         """Takes in an outcome."""
         self._recent.append(retry)

@@ -7,6 +7,7 @@ follows it in the line waits behind it, and what is recorded meanwhile joins at 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from operator import attrgetter
 from sys import maxsize
 
 from sync.domain.breaker import Breaker, BreakerPolicy
@@ -72,6 +73,7 @@ class Deliveries:
         self._diverted: list[Delivery] = []
         self._diverting = False
         self._passed: list[tuple[int, Stretch]] = []
+        self._finished_ahead: set[tuple[int, int]] = set()
 
     @property
     def unfinished(self) -> int:
@@ -110,7 +112,7 @@ class Deliveries:
         kept: set[tuple[int, int]] = set()
         for event in events:
             first, self._covered[event.shard] = self._covered[event.shard], event.seq + 1
-            is_settled = self._marks.holds(event.shard, event.seq) or self._floors[event.shard].is_done(event.seq)
+            is_settled = self._is_settled(event.shard, event.seq)
             if is_settled and self.remembers:
                 self._passed.append((event.shard, (first, event.seq + 1)))
             if is_settled or self._enter(event, first, now) is not State.SENT:
@@ -162,6 +164,8 @@ class Deliveries:
         for each in done:
             self._release(each, now)
             self._lines.forget(each)
+        if done:
+            self.breaker.saw(now, retry=False)
         return True
 
     def settled(self, verdict: Verdict, now: float, *, parking_full: bool) -> None:
@@ -172,6 +176,8 @@ class Deliveries:
         for each in verdict.finishing:
             self._marks.remove(*each.at)
             self._lines.forget(each)
+            if each.event.seq >= self._covered[each.event.shard]:
+                self._finished_ahead.add(each.at)
         if verdict.parking and parking_full:
             self._unpark(verdict.parking, now)
         else:
@@ -209,9 +215,9 @@ class Deliveries:
         line = self._lines.due_at(now)
         if line is None:
             return None
-        waiting = line.waiting()
+        waiting = line.in_state(State.WAITING, most=max(1, limits.events_max))
         sent, size = waiting[:1], waiting[0].event.size
-        for each in waiting[1 : max(1, limits.events_max)]:
+        for each in waiting[1:]:
             size += each.event.size
             if size > limits.bytes_max:
                 size -= each.event.size
@@ -259,6 +265,11 @@ class Deliveries:
             if not line.retrying:
                 self._lines.schedule(line, now)
 
+    def replayed_later(self, now: float) -> int:
+        """How many events out of the parking place are here and wait: they were answered with RETRY, or follow one."""
+        here = (each for each in self._lines.events.values() if each.parked and each.state is State.WAITING)
+        return sum(self._lines.of(each).due > now for each in here)
+
     def remark(self, marks: Iterable[Mark], now: float) -> None:
         """Replaces what is known of the parking place; nothing may be on its way there.
 
@@ -270,8 +281,17 @@ class Deliveries:
             self._lines.of(each).turn(each, State.FINISHING)
             self._release(each, now)
             self._lines.forget(each)
+        if discarded:
+            self.breaker.lost_try()
 
     # What follows an event that passes.
+
+    def _is_settled(self, shard: int, seq: int) -> bool:
+        """Whether it is parked, or finished: before the stream was opened, or out of the parking place."""
+        if (shard, seq) in self._finished_ahead:
+            self._finished_ahead.remove((shard, seq))
+            return True
+        return self._marks.holds(shard, seq) or self._floors[shard].is_done(seq)
 
     def _enter(self, event: PassingEvent, first: int, now: float) -> State:
         if not self.remembers and not self._is_taken(event):
@@ -328,9 +348,10 @@ class Deliveries:
         if self._marks.follows(item.shard, item.seq):
             return AckStatus.OUT_OF_ORDER
         floor = self._floors.get(item.shard)
-        if floor is not None and (item.seq < self._covered[item.shard] or floor.is_done(item.seq)):
-            return AckStatus.ALREADY
-        return AckStatus.UNKNOWN
+        if floor is None:
+            return AckStatus.UNKNOWN
+        is_done = item.seq < self._covered[item.shard] or floor.is_done(item.seq)
+        return AckStatus.ALREADY if is_done or (item.shard, item.seq) in self._finished_ahead else AckStatus.UNKNOWN
 
     def _take_in(self, item: AckItem, verdict: Verdict, now: float, now_us: int) -> None:
         delivery = self._lines.events[item.shard, item.seq]
@@ -354,16 +375,15 @@ class Deliveries:
                 self._release(delivery, now)
             case Outcome.PARK_KEY:
                 delivery.attempts += 1
-                going = [each for each in line.from_seq(item.seq) if each.state in (State.SENT, State.WAITING)]
-                self._park(going, item, verdict, now_us)
+                going = [each for state in (State.SENT, State.WAITING) for each in line.in_state(state, since=item.seq)]
+                self._park(sorted(going, key=attrgetter("at")), item, verdict, now_us)
                 line.retrying = 0
 
     def _wait_from(self, seq: int, line: Line, due: float) -> None:
         """The event and those behind it in the line come again; it is the one that must be finished first."""
         line.retrying = seq
-        for each in line.from_seq(seq):
-            if each.state is State.SENT:
-                line.turn(each, State.WAITING)
+        for each in line.in_state(State.SENT, since=seq):
+            line.turn(each, State.WAITING)
         self._lines.schedule(line, due)
 
     def _release(self, delivery: Delivery, now: float) -> None:
@@ -388,8 +408,7 @@ class Deliveries:
         shard, seq = delivery.at
         if delivery.parked:
             changes.unparked.append((shard, seq))
-        else:
-            changes.finish(shard, (delivery.first, seq + 1))
+        changes.finish(shard, (delivery.first, seq + 1))  # of what was parked, too: a Seek may have moved below it
 
     def _parked(self, delivery: Delivery, now_us: int, *, whole_order: bool) -> ParkedEvent:
         shard, seq = delivery.at
@@ -428,9 +447,11 @@ class Deliveries:
 
     def _divert_no_more(self, now: float) -> None:
         """What was to follow its order into the parking place waits in its line, if the order is not there."""
-        staying = [each for each in self._diverted if not self._is_taken(each.event)]
-        self._diverted = [each for each in self._diverted if each not in staying]
-        for each in staying:
+        came, self._diverted = self._diverted, []
+        for each in came:
+            if self._is_taken(each.event):
+                self._diverted.append(each)
+                continue
             line = self._lines.of(each)
             line.turn(each, State.WAITING)
             if not line.retrying:

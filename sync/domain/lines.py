@@ -1,5 +1,7 @@
 """Events that a stream has sent and that are not finished, by order: each order's form its line. Pure."""
 
+from bisect import bisect_left, insort
+from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from heapq import heappop, heappush
@@ -45,28 +47,46 @@ class Line:
 
     Attributes:
         retrying: The seq that must be finished before those behind it; 0 for none.
-        waits: How many of the deliveries are WAITING.
-        due: When the first of those may be sent.
+        waits: Whether something is WAITING.
+        due: When the first of what waits may be sent.
     """
 
     order_id: str
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     retrying: int = 0
-    waits: int = 0
     due: float = inf
+    _seqs: defaultdict[State, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def waits(self) -> bool:
+        """See above."""
+        return bool(self._seqs[State.WAITING])
+
+    def add(self, delivery: Delivery) -> None:
+        """The delivery stands in the line."""
+        self.deliveries[delivery.event.seq] = delivery
+        insort(self._seqs[delivery.state], delivery.event.seq)
+
+    def remove(self, delivery: Delivery) -> None:
+        """The delivery stands there no longer."""
+        del self.deliveries[delivery.event.seq]
+        self._leave(delivery)
 
     def turn(self, delivery: Delivery, state: State) -> None:
         """The delivery is in another state from now on."""
-        self.waits += (state is State.WAITING) - (delivery.state is State.WAITING)
+        self._leave(delivery)
         delivery.state = state
+        insort(self._seqs[state], delivery.event.seq)
 
-    def from_seq(self, seq: int) -> list[Delivery]:
-        """Those of this seq and later ones."""
-        return [self.deliveries[each] for each in sorted(self.deliveries) if each >= seq]
+    def in_state(self, state: State, *, since: int = 0, most: int | None = None) -> list[Delivery]:
+        """Those in the state, of this seq and later ones, by seq; not more than so many."""
+        seqs = self._seqs[state]
+        first = bisect_left(seqs, since)
+        return [self.deliveries[seq] for seq in seqs[first : None if most is None else first + most]]
 
-    def waiting(self) -> list[Delivery]:
-        """Those that are to be sent."""
-        return [each for each in self.from_seq(0) if each.state is State.WAITING]
+    def _leave(self, delivery: Delivery) -> None:
+        seqs = self._seqs[delivery.state]
+        del seqs[bisect_left(seqs, delivery.event.seq)]
 
 
 class Lines:
@@ -92,8 +112,8 @@ class Lines:
         self.events[delivery.at] = delivery
         self.size += delivery.event.size
         order_id = delivery.event.order_id
-        line = self._lines.setdefault(order_id, Line(order_id))
-        line.deliveries[delivery.event.seq] = delivery
+        line = self._lines.get(order_id) or self._lines.setdefault(order_id, Line(order_id))
+        line.add(delivery)
         return line
 
     def forget(self, delivery: Delivery) -> None:
@@ -101,8 +121,7 @@ class Lines:
         del self.events[delivery.at]
         self.size -= delivery.event.size
         line = self.of(delivery)
-        line.waits -= delivery.state is State.WAITING
-        del line.deliveries[delivery.event.seq]
+        line.remove(delivery)
         if not line.deliveries:
             del self._lines[line.order_id]
 

@@ -316,6 +316,18 @@ async def test_a_start_that_is_not_stored_puts_the_floor_there(log: LogMaker, su
     await again.until_events(12)
 
 
+async def test_what_waits_after_a_replay_holds_up_no_other_order(log: LogMaker, subscriber: Subscriber) -> None:
+    log.groups(70)
+    stream = await subscriber.open()
+    await stream.until_events(70)
+    assert set(await settle(stream, *(item(event, PARK) for event in stream.events))) == {COMMITTED}
+    assert await subscriber.replay(all=True) == 70
+    await until_redelivered(stream, 64)
+    later = [item(each.event, RETRY, 600_000) for each in stream.redelivered]
+    assert set(await settle(stream, *later)) == {COMMITTED}
+    assert len({order_id for _, order_id, _ in await until_redelivered(stream, 70)}) == 70
+
+
 async def test_park_sets_one_event_aside_and_its_order_goes_on(log: LogMaker, subscriber: Subscriber) -> None:
     log.group("o-1", size=3)
     stream = await subscriber.open()

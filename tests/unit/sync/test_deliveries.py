@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 
 import pytest
 from hypothesis import given, settings
@@ -12,19 +13,21 @@ from stateset.order.v1 import order_event_pb2, order_frame_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import parse
+from infra.kernel.position import Position
+from infra.kernel.shard import shard_of
 from sync.adapters.memory_parking import mark_of
 from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
 from sync.domain.breaker import Breaker, BreakerPolicy
 from sync.domain.delivery import Deliveries, Redelivery, Tracking
 from sync.domain.done_set import Floor, Retried
 from sync.domain.fanout import Fanout, Frame, Selection
-from sync.domain.frames import AckItems, AckResult, Grant, Progress
+from sync.domain.frames import AckItems, AckResult, AckThrough, Grant, Progress
 from sync.domain.outcome import AckItem, Outcome
 from sync.domain.parking import Mark, ParkedEvent
 from sync.domain.ring import Limits, PassingEvent, Ring
 from sync.domain.session import Session
 from sync.domain.settlement import Settlement, settled
-from sync.domain.subscription import AckOutcome, AckStatus, Opening, Subscription, SubscriptionKey, opened
+from sync.domain.subscription import AckOutcome, AckStatus, Opening, Subscription, SubscriptionKey, opened, sought
 from sync.domain.terms import Terms
 from tests.harness.sync_log import EPOCH, LogMaker
 
@@ -334,6 +337,78 @@ def test_what_is_on_its_way_back_waits_while_an_earlier_event_of_its_order_is_pa
     subscriber.replay_all()
     subscriber.read()
     assert [event.version for event in subscriber.queues["o-1"]] == [1, 2]
+
+
+def test_what_was_finished_out_of_the_parking_place_does_not_come_again_though_a_seek_moved_below_it() -> None:
+    log = LogMaker(SHARDS)
+    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
+    store = Store(log, fanout, "", 1_000)
+    subscriber = Subscriber(store, 100)
+    fanout.ring.append([log.group("o-1"), log.group("o-1")])
+    subscriber.read()
+    subscriber.answer(0, Outcome.PARK)
+    subscriber.answer(0, Outcome.DONE)
+    assert store.subscription is not None
+    store.subscription = sought(store.subscription, EPOCH, dict.fromkeys(range(SHARDS), 1))
+    subscriber.done.clear()
+    subscriber.connect()
+    subscriber.replay_all()
+    subscriber.read(1)
+    (parked,) = subscriber.queues["o-1"]
+    subscriber.answer(0, Outcome.DONE)
+    again = AckItem(shard=parked.shard, seq=parked.seq, outcome=Outcome.DONE)
+    assert subscriber.settle([again]) == [AckStatus.ALREADY]
+    subscriber.read()
+    assert [event.version for event in subscriber.queues["o-1"]] == [2]
+    assert store.subscription.floors[parked.shard].is_done(parked.seq), "so the next stream does not send it either"
+
+
+@pytest.fixture
+def paused() -> Subscriber:
+    """One whose next event tries whether it can go on; its first one is parked, and the others wait in one shard."""
+    log = LogMaker(SHARDS)
+    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
+    subscriber = Subscriber(Store(log, fanout, "", 1_000), 100)
+    fanout.ring.append([log.group(order_of(0))])
+    subscriber.read()
+    subscriber.answer(0, Outcome.PARK)
+    for number in range(5):
+        fanout.ring.append([log.group(order_of(1, number))])
+        subscriber.read()
+        subscriber.answer(0, Outcome.RETRY, delay=1_000)
+    fanout.ring.append([log.group(order_of(0, 1)), log.group(order_of(0, 2))])
+    subscriber.read()
+    assert not any(subscriber.queues.values())
+    subscriber.now += 2
+    return subscriber
+
+
+def order_of(shard: int, number: int = 0) -> str:
+    orders = (order_id for order_id in map(str, count()) if shard_of(order_id, SHARDS) == shard)
+    return next(islice(orders, number, None))
+
+
+def test_a_try_that_somebody_discards_is_followed_by_another_one(paused: Subscriber) -> None:
+    paused.replay_all()
+    paused.read()
+    assert {order_id for order_id, queue in paused.queues.items() if queue} == {order_of(0)}
+    paused.store.parked.clear()
+    assert paused.session.deliveries is not None
+    paused.session.deliveries.remark([], paused.now)
+    paused.read()
+    assert {order_id for order_id, queue in paused.queues.items() if queue} == {order_of(0), order_of(0, 1)}
+
+
+def test_a_try_that_is_acked_by_a_position_lets_the_stream_go_on(paused: Subscriber) -> None:
+    paused.read()
+    (tried,) = [event for queue in paused.queues.values() for event in queue]
+    through = Position(
+        log_epoch=EPOCH, next_seq=tuple(tried.seq + 1 if at == tried.shard else 0 for at in range(SHARDS))
+    )
+    floors = paused.session.check_ack(AckThrough(ack_id="a", through=through))
+    assert paused.session.acking.finish_through(floors, paused.now)
+    paused.read()
+    assert {order_id for order_id, queue in paused.queues.items() if queue} == {order_of(0, 1), order_of(0, 2)}
 
 
 stretches = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 6)), max_size=12)
