@@ -21,7 +21,7 @@ class Account:
         self.deliveries = Deliveries(tracking, next_seqs, now)
         self._fanout = fanout
         self._selection = selection
-        self._stalled: Frame | None = None
+        self._stalled: tuple[Frame, Sequence[PassingEvent], tuple[int, ...]] | None = None
 
     @property
     def stalled(self) -> bool:
@@ -56,20 +56,25 @@ class Account:
         """
         events = list(self._passing(frame, segments, next_seqs))
         kept = self.deliveries.pass_by(events, self.now)
+        going = [each for each in events if each[:2] not in kept]
         if kept:
-            pieces = list(self._pieces(frame, [each for each in events if each[:2] not in kept], next_seqs))
-            frame = self._fanout.frame_of(pieces, next_seqs)
+            frame = self._reduced(frame, going, next_seqs)
         if self.deliveries.diverted:
-            self._stalled = frame
+            self.deliveries.hold(going)
+            self._stalled = frame, going, next_seqs
             return None
         return frame
 
     def go_on(self) -> Frame | None:
-        """The frame that waited, once it need not wait longer: nobody is told sooner that its events are passed."""
-        if self.deliveries.diverted:
+        """The frame that waited, once it need not wait longer: nobody is told sooner that its events are passed.
+
+        Meanwhile an earlier event of an order may have been answered so that what follows it is not to be sent now.
+        """
+        if self._stalled is None or self.deliveries.diverted:
             return None
-        frame, self._stalled = self._stalled, None
-        return frame
+        (frame, events, next_seqs), self._stalled = self._stalled, None
+        going = self.deliveries.let_go(events)
+        return frame if len(going) == len(events) else self._reduced(frame, going, next_seqs)
 
     def redelivery(self, limits: Limits) -> Redelivery | None:
         """What is due to come again, as far as it may be sent. What is unfinished already needs no more room."""
@@ -79,6 +84,9 @@ class Account:
         if events <= 0 or limits.bytes_max <= 0:
             return None
         return self.deliveries.next_redelivery(self.now, Limits(events_max=int(events), bytes_max=limits.bytes_max))
+
+    def _reduced(self, frame: Frame, events: Sequence[PassingEvent], next_seqs: tuple[int, ...]) -> Frame:
+        return self._fanout.frame_of(list(self._pieces(frame, events, next_seqs)), next_seqs)
 
     def _passing(self, frame: Frame, segments: Sequence[Segment], next_seqs: tuple[int, ...]) -> Iterator[PassingEvent]:
         for segment in segments:

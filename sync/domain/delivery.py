@@ -7,7 +7,6 @@ follows it in the line waits behind it, and what is recorded meanwhile joins at 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from operator import attrgetter
 from sys import maxsize
 
 from sync.domain.breaker import Breaker, BreakerPolicy
@@ -118,6 +117,22 @@ class Deliveries:
             if is_settled or self._enter(event, first, now) is not State.SENT:
                 kept.add((event.shard, event.seq))
         return kept
+
+    def hold(self, events: Iterable[PassingEvent]) -> None:
+        """Events that `pass_by` let go wait: what is answered meanwhile for an earlier one of their order counts."""
+        for event in events if self.remembers else ():
+            delivery = self._lines.events[event.shard, event.seq]
+            self._lines.of(delivery).turn(delivery, State.HELD)
+
+    def let_go(self, events: Sequence[PassingEvent]) -> Sequence[PassingEvent]:
+        """Those of the events that were held which still are to be sent as they come."""
+        if not self.remembers:
+            return events
+        found = [(event, self._lines.events.get((event.shard, event.seq))) for event in events]
+        held = [(event, each) for event, each in found if each is not None and each.state is State.HELD]
+        for _, each in held:
+            self._lines.of(each).turn(each, State.SENT)
+        return [event for event, _ in held]
 
     def judge(self, items: Sequence[AckItem], now: float, now_us: int) -> Verdict:
         """Takes in what became of events: `settled` is to follow once the changes are durable."""
@@ -331,8 +346,8 @@ class Deliveries:
 
     def _refusal(self, item: AckItem) -> AckStatus | None:
         delivery = self._lines.events.get((item.shard, item.seq))
-        if delivery is None:
-            return self._refusal_of_none(item)
+        if delivery is None or delivery.state is State.HELD:
+            return self._refusal_of_none(item) if delivery is None else AckStatus.UNKNOWN
         line = self._lines.of(delivery)
         if delivery.state is State.FINISHING:
             return AckStatus.ALREADY
@@ -375,14 +390,14 @@ class Deliveries:
                 self._release(delivery, now)
             case Outcome.PARK_KEY:
                 delivery.attempts += 1
-                going = [each for state in (State.SENT, State.WAITING) for each in line.in_state(state, since=item.seq)]
-                self._park(sorted(going, key=attrgetter("at")), item, verdict, now_us)
+                going = line.in_state(State.HELD, State.SENT, State.WAITING, since=item.seq)
+                self._park(going, item, verdict, now_us)
                 line.retrying = 0
 
     def _wait_from(self, seq: int, line: Line, due: float) -> None:
         """The event and those behind it in the line come again; it is the one that must be finished first."""
         line.retrying = seq
-        for each in line.in_state(State.SENT, since=seq):
+        for each in line.in_state(State.HELD, State.SENT, since=seq):
             line.turn(each, State.WAITING)
         self._lines.schedule(line, due)
 

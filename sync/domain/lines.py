@@ -13,6 +13,7 @@ from sync.domain.ring import PassingEvent
 class State(Enum):
     """Where an event is that is not finished."""
 
+    HELD = auto()  # in a frame that waits until others are set aside
     SENT = auto()  # with the subscriber
     WAITING = auto()  # to be sent by itself, after what is before it in its line
     FINISHING = auto()  # its outcome is on the way to the database
@@ -78,11 +79,10 @@ class Line:
         delivery.state = state
         insort(self._seqs[state], delivery.event.seq)
 
-    def in_state(self, state: State, *, since: int = 0, most: int | None = None) -> list[Delivery]:
-        """Those in the state, of this seq and later ones, by seq; not more than so many."""
-        seqs = self._seqs[state]
-        first = bisect_left(seqs, since)
-        return [self.deliveries[seq] for seq in seqs[first : None if most is None else first + most]]
+    def in_state(self, *states: State, since: int = 0, most: int | None = None) -> list[Delivery]:
+        """Those in one of the states, of this seq and later ones, by seq; not more than so many."""
+        found = [seq for seqs in map(self._seqs.__getitem__, states) for seq in seqs[bisect_left(seqs, since) :]]
+        return [self.deliveries[seq] for seq in sorted(found)[:most]]
 
     def _leave(self, delivery: Delivery) -> None:
         seqs = self._seqs[delivery.state]
