@@ -116,8 +116,10 @@ class Openings:
         return self._horizons.known().heads
 
     def _opening(self, asked: Open, key: SubscriptionKey, selection: Selection, start: tuple[int, ...]) -> Opening:
-        if isinstance(asked.start, SnapshotStart):
-            start = self._horizons.known().earliest  # nothing is done before the snapshot's end is acked
+        if isinstance(asked.start, SnapshotStart) or asked.start is StartPoint.STORED:
+            # Nothing is done before a snapshot's end is acked. Floors that were looked up may be deleted by now: where
+            # the subscription is still there, the store goes on at its own.
+            start = self._horizons.known().earliest
         return Opening(
             key=key,
             log_epoch=self._freshness.position.log_epoch,

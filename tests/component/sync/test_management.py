@@ -10,6 +10,8 @@ from stateset.common.v1 import position_pb2
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2 as sync
 
+from sync.adapters.memory import MemorySubscriptions
+from sync.domain.subscription import Subscription, SubscriptionKey
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, refusal_of, start_at
 from tests.harness.sync_log import LogMaker
 from tests.harness.waiting import eventually
@@ -127,6 +129,27 @@ async def test_a_deleted_subscription_is_gone_and_its_streams_end() -> None:
         assert await stream.refusal() == (StatusCode.ABORTED, "FENCED", [])
         found = await refused(client.stub.GetSubscription(sync.GetSubscriptionRequest(name="s-1")))
         assert found == (StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND", [])
+
+
+class DeletedWhenFound(MemorySubscriptions):
+    """Somebody deletes a subscription as soon as an opening has looked it up."""
+
+    async def find(self, key: SubscriptionKey) -> Subscription | None:
+        found = await super().find(key)
+        await self.delete(key)
+        return found
+
+
+async def test_a_subscription_that_is_deleted_while_a_stream_opens_it_begins_anew_and_skips_nothing() -> None:
+    log = LogMaker()
+    log.groups(9)
+    async with open_server(log.source, subscriptions=DeletedWhenFound()) as client:
+        await create(client, "s-1", LATEST)
+        stream = await opened(client)
+        assert list(stream.frames[0].opened.position.next_seq) == [1, 1, 1]
+        await stream.until_events(9)
+        listed = await client.stub.ListSubscriptions(sync.ListSubscriptionsRequest())
+        assert [list(each.floor.next_seq) for each in listed.subscriptions] == [[1, 1, 1]]
 
 
 async def test_a_stream_starts_at_a_time() -> None:
