@@ -11,6 +11,7 @@ from sync.application.ports import SourceUnavailableError
 from sync.domain.errors import (
     AckRefusedError,
     CallerSilentError,
+    EpochNeverGivenError,
     FencedError,
     OffsetAheadError,
     OffsetExpiredError,
@@ -58,6 +59,12 @@ ERRORS: Final[ErrorTable] = {
         reason="INVALID_REQUEST",
         message=str(error),
         violations=[Violation(error.field, error.description)],
+    ),
+    EpochNeverGivenError: lambda error: Refusal(
+        code=StatusCode.INVALID_ARGUMENT,
+        reason="INVALID_REQUEST",
+        message=str(error),
+        violations=[Violation("frame.open.checkpoint_epoch", str(error))],
     ),
     SubscriptionFilterChangedError: lambda error: Refusal(
         code=StatusCode.FAILED_PRECONDITION,

@@ -54,6 +54,7 @@ class Openings:
         """The terms of the stream.
 
         Raises:
+            EpochNeverGivenError: The caller's checkpoint has an epoch that no server can have given.
             PositionError: It cannot start where it asks to.
             StalePositionError: This server does not have yet what the snapshot goes on from.
             SubscriptionFilterChangedError: The subscription was made with another filter.
@@ -127,6 +128,7 @@ class Openings:
             filter_hash=selection.filter_hash,
             start={shard: start[shard] for shard in selection.shards},
             checkpoint_epoch=asked.checkpoint_epoch,
+            opened_us=self._accounting.clock.now_us(),
             resets=_resets(asked),
         )
 

@@ -132,6 +132,7 @@ class Subscriptions(Protocol):
         """Takes the next delivery epoch for the opening's shards; see `domain.subscription.opened`.
 
         Raises:
+            EpochNeverGivenError: The checkpoint's epoch cannot be; nothing changed.
             SubscriptionFilterChangedError: It was made with another filter; nothing changed.
             TooManySubscriptionsError: It is new, and there is no room for it.
         """

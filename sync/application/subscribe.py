@@ -94,6 +94,7 @@ class Streams:
             requests: What the caller goes on to say, if it can. Its end is no Close: the stream goes on.
 
         Raises:
+            EpochNeverGivenError: The caller's checkpoint has an epoch that no server can have given.
             PositionError: The stream cannot start where it asks to.
             SubscriptionFilterChangedError: The subscription was made with another filter.
             TooManyStreamsError: The server is full.

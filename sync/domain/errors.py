@@ -41,6 +41,13 @@ class SubscriptionFilterChangedError(SyncError):
         self.name = name
 
 
+class EpochNeverGivenError(SyncError):
+    """A caller names a delivery epoch that no server can have given."""
+
+    def __init__(self, claimed: int) -> None:
+        super().__init__(f"no server can have given delivery epoch {claimed}: it is above the time in microseconds")
+
+
 class FencedError(SyncError):
     """Somebody newer has taken over what a stream had, or has moved or deleted it."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sync.domain.done_set import Floor
-from sync.domain.errors import SubscriptionFilterChangedError
+from sync.domain.errors import EpochNeverGivenError, SubscriptionFilterChangedError
 
 
 class AckStatus(StrEnum):
@@ -50,6 +50,8 @@ class Opening:
 
     Attributes:
         checkpoint_epoch: The new epoch is above it, too: what is stored may be younger than the caller's checkpoint.
+        opened_us: When, by the wall clock. Epochs are counted, and a server needs far more than a microsecond for each:
+            one that is above the time was never given, but for those after a claim of this very moment.
         resets: All of its shards start there: what was done before is forgotten.
     """
 
@@ -59,6 +61,7 @@ class Opening:
     filter_hash: bytes
     start: Mapping[int, int]
     checkpoint_epoch: int = 0
+    opened_us: int = 0
     resets: bool = False
 
 
@@ -104,6 +107,7 @@ def opened(stored: Subscription | None, opening: Opening, retired_epoch: int) ->
         retired_epoch: The highest epoch that a deletion took: a new subscription goes on from there.
 
     Raises:
+        EpochNeverGivenError: The checkpoint's epoch is above the time, and above what was given here.
         SubscriptionFilterChangedError: It was made with another filter.
     """
     if stored is None:
@@ -113,6 +117,8 @@ def opened(stored: Subscription | None, opening: Opening, retired_epoch: int) ->
         stored = _blank(opening, stored.delivery_epoch)
     elif stored.filter_hash != opening.filter_hash:
         raise SubscriptionFilterChangedError(opening.key.name, stored.filter, opening.filter)
+    if opening.checkpoint_epoch > max(stored.delivery_epoch, opening.opened_us):
+        raise EpochNeverGivenError(opening.checkpoint_epoch)
     epoch = max(stored.delivery_epoch, opening.checkpoint_epoch) + 1
     taken = {}
     for shard, start in opening.start.items():

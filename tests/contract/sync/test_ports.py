@@ -18,7 +18,7 @@ from sync.adapters.sql_read_model import SqlReadModel
 from sync.adapters.sql_subscriptions import SqlSubscriptions
 from sync.adapters.wire import ORDER_FIELDS
 from sync.application.ports import ReadModel, Subscriptions
-from sync.domain.errors import SubscriptionFilterChangedError
+from sync.domain.errors import EpochNeverGivenError, SubscriptionFilterChangedError
 from sync.domain.log import OrderRow
 from sync.domain.ring import Limits
 from sync.domain.settlement import Changes, Settlement
@@ -27,7 +27,8 @@ from sync.domain.subscription import Ack, AckStatus, Opening, SubscriptionKey
 
 START = Position(log_epoch="log-1", next_seq=(1, 1))
 KEY = SubscriptionKey(principal="local", name="s-1")
-OPENING = Opening(key=KEY, log_epoch="log-1", filter="", filter_hash=b"", start={0: 1, 1: 1})
+NOW_US = 1_700_000_000_000_000
+OPENING = Opening(key=KEY, log_epoch="log-1", filter="", filter_hash=b"", start={0: 1, 1: 1}, opened_us=NOW_US)
 
 
 @dataclass
@@ -247,6 +248,35 @@ async def test_another_log_starts_the_floors_anew_and_fences_the_streams_of_the_
 async def test_an_opening_is_above_the_epoch_of_the_callers_checkpoint(stores: Stores) -> None:
     assert (await stores.subscriptions.open(replace(OPENING, checkpoint_epoch=7))).delivery_epoch == 8
     assert (await stores.subscriptions.open(replace(OPENING, checkpoint_epoch=3))).delivery_epoch == 9
+
+
+async def test_an_epoch_that_nobody_can_have_given_is_refused_and_changes_nothing(stores: Stores) -> None:
+    claim = replace(OPENING, checkpoint_epoch=NOW_US + 1)
+    with pytest.raises(EpochNeverGivenError):
+        await stores.subscriptions.open(claim)
+    assert await stores.subscriptions.find(KEY) is None
+    first = await stores.subscriptions.open(OPENING)
+    with pytest.raises(EpochNeverGivenError):
+        await stores.subscriptions.open(claim)
+    assert first == await stores.subscriptions.find(KEY)
+
+
+async def test_after_the_highest_claim_everybody_can_open_again_with_what_was_given_here_and_elsewhere(
+    stores: Stores,
+) -> None:
+    claimed = await stores.subscriptions.open(replace(OPENING, checkpoint_epoch=NOW_US))
+    await stores.subscriptions.delete(KEY)
+    for opening in (
+        replace(OPENING, checkpoint_epoch=claimed.delivery_epoch),
+        replace(OPENING, key=replace(KEY, name="s-2")),
+    ):
+        newest = opening.checkpoint_epoch
+        for _ in range(3):
+            again = await stores.subscriptions.open(replace(opening, checkpoint_epoch=newest))
+            assert again.delivery_epoch > max(newest, claimed.delivery_epoch)
+            newest = again.delivery_epoch
+    later = replace(OPENING, checkpoint_epoch=newest, opened_us=NOW_US + 1_000)
+    assert (await MemorySubscriptions().open(later)).delivery_epoch == newest + 1
 
 
 async def test_a_subscription_is_created_without_a_delivery_epoch_and_stays_as_it_is(stores: Stores) -> None:

@@ -1,6 +1,7 @@
 """What a client may ask, and how it is told what it may not, whether the Sync Server or its fake is asked."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
@@ -97,6 +98,7 @@ OPENS: Final[dict[str, tuple[dict[str, Any], str]]] = {
     "a digest with items": ({"name": "s", "digest_seconds": 1, "limits": ITEMS}, "frame.open.digest_interval"),
     "a snapshot with a filter on type": ({"start": SNAPSHOT, "filter": OF_TYPE}, "open.filter"),
     "the rest of no snapshot": ({"start": REST}, "open.start.snapshot.at"),
+    "an epoch that nobody has given": ({"name": "s", "checkpoint_epoch": 2**62}, "frame.open.checkpoint_epoch"),
     "too many unacked events": (
         {"name": "s", "limits": StreamLimits(unacked_events_max=50_001)},
         "frame.open.unacked_events_max",
@@ -163,6 +165,17 @@ async def test_a_seek_says_where_to(side: Side) -> None:
     await side.opened("s")
     nowhere = sync.SeekSubscriptionRequest(name="s", to=stream.Start(point=stream.START_POINT_UNSPECIFIED))
     assert await side.refused(side.client.seek_subscription(nowhere)) == ("INVALID_REQUEST", ["to"])
+
+
+async def test_an_epoch_that_one_caller_names_locks_no_other_out(side: Side) -> None:
+    newest = time.time_ns() // 1_000
+    await side.opened("s", checkpoint_epoch=newest)
+    await side.client.delete_subscription(sync.DeleteSubscriptionRequest(name="s"))
+    for _ in range(3):
+        async with Subscription(side.address, "t", checkpoint_epoch=newest) as subscription:
+            given = (await subscription.opened()).delivery_epoch
+        assert given > newest
+        newest = given
 
 
 async def test_a_subscription_begins_where_it_is_first_opened(side: Side) -> None:

@@ -16,7 +16,7 @@ from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_frame_pb2 import EventBatch, ServerFrame, SnapshotOrders
 from stateset.stream.v1 import stream_pb2 as stream
 
-from stateset_client.testing.checks import check_filter, check_log, check_start
+from stateset_client.testing.checks import check_filter, check_log, check_start, refused
 from stateset_client.testing.filters import parse
 from stateset_client.testing.handlers import handlers
 from stateset_client.testing.refusal import Refusal
@@ -188,11 +188,13 @@ class FakeSync:
         """The number of a new opening of the subscription; 0 without one.
 
         Raises:
-            Refusal: It was made with another filter.
+            Refusal: It was made with another filter, or the caller names an epoch that nobody can have given.
         """
         name = spec.subscription
         if not name:
             return 0
+        if spec.checkpoint_epoch > max(self.epochs.get(name, self.retired_epoch), time.time_ns() // 1_000):
+            raise refused("frame.open.checkpoint_epoch", "no server can have given it: it is above the time")
         if spec.start.HasField("snapshot"):  # nothing is done before its end is acked
             pairs = zip(start.next_seq, self._earliest, strict=True)
             start = _moved(start, [earliest if seq else 0 for seq, earliest in pairs])
