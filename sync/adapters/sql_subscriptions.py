@@ -38,6 +38,7 @@ _SUBSCRIPTIONS: Final = Table(
     Column("filter", TEXT),
     Column("filter_hash", LargeBinary),
     Column("delivery_epoch", BigInteger),
+    Column("first_epoch", BigInteger),
 )
 _FLOORS: Final = Table(
     "subscription_floors",
@@ -54,11 +55,11 @@ _NOTHING: Final = "[]"
 _COUNT: Final = select(func.count()).select_from(_SUBSCRIPTIONS)
 _SAVE: Final = text(
     """
-    INSERT INTO subscriptions (principal, name, log_epoch, filter, filter_hash, delivery_epoch)
-    VALUES (:principal, :name, :log_epoch, :filter, :filter_hash, :delivery_epoch)
+    INSERT INTO subscriptions (principal, name, log_epoch, filter, filter_hash, delivery_epoch, first_epoch)
+    VALUES (:principal, :name, :log_epoch, :filter, :filter_hash, :delivery_epoch, :first_epoch)
     ON CONFLICT (principal, name) DO UPDATE SET
         log_epoch = excluded.log_epoch, filter = excluded.filter, filter_hash = excluded.filter_hash,
-        delivery_epoch = excluded.delivery_epoch
+        delivery_epoch = excluded.delivery_epoch, first_epoch = excluded.first_epoch
     """
 )
 # The delivery epoch stands in the statement that moves the floor: a superseded stream can write nothing.
@@ -215,6 +216,7 @@ def _load(connection: Connection, key: SubscriptionKey, *, for_update: bool = Fa
         filter=row.filter,
         filter_hash=row.filter_hash,
         delivery_epoch=row.delivery_epoch,
+        first_epoch=row.first_epoch,
         floors={each.shard: _floor_of(each.next_seq, each.delivery_epoch, each.above) for each in floors},
     )
 
@@ -237,6 +239,7 @@ def _row(key: SubscriptionKey, subscription: Subscription) -> dict[str, Any]:
         "filter": subscription.filter,
         "filter_hash": subscription.filter_hash,
         "delivery_epoch": subscription.delivery_epoch,
+        "first_epoch": subscription.first_epoch,
     }
 
 

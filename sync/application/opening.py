@@ -1,7 +1,6 @@
 """Where a stream starts: what its Open asks for, compared with the log and with what is stored."""
 
 import random
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -25,6 +24,7 @@ from sync.domain.ring import Ring
 from sync.domain.subscription import Opening, Subscription, SubscriptionKey
 from sync.domain.terms import Terms
 
+_ANYWHERE: Final = 2**63 - 1  # a seq below which every event is, whatever the log holds
 _SNAPSHOT_SECONDS: Final = 5.0  # that this server may be behind one where a snapshot was begun
 
 
@@ -69,14 +69,14 @@ class Openings:
         taken = await self._subscriptions.open(self._opening(asked, key, selection, start))
         floors = tuple(taken.next_seq(shard) or 0 for shard in range(len(start)))
         stored_start = tuple(floors[shard] if seq else 0 for shard, seq in enumerate(terms.next_seqs))
-        may_repeat = asked.unacked_events_max > 0 and taken.delivery_epoch > 1
+        may_repeat = asked.unacked_events_max > 0 and taken.delivery_epoch > taken.first_epoch
         return replace(
             terms,
             next_seqs=stored_start if asked.start is StartPoint.STORED else terms.next_seqs,
             delivery_epoch=taken.delivery_epoch,
             floors=floors,
             tracking=await self._accounting.tracking(asked, key, selection, taken),
-            redelivered_below=await self._newest_heads() if may_repeat else None,
+            redelivered_below=await self._beyond_all_sent() if may_repeat else None,
         )
 
     def _terms(self, asked: Open, selection: Selection, start: tuple[int, ...]) -> Terms:
@@ -111,10 +111,12 @@ class Openings:
         if isinstance(asked.start, SnapshotStart):
             await self._freshness.reach(AtLeast(position=asked.start.at, seconds=_SNAPSHOT_SECONDS))
 
-    async def _newest_heads(self) -> tuple[int, ...]:
-        with suppress(SourceUnavailableError):
+    async def _beyond_all_sent(self) -> tuple[int, ...]:
+        """By shard, what no stream of any server has reached: another one may know more of the log than this one."""
+        try:
             return (await self._horizons.read()).heads
-        return self._horizons.known().heads
+        except SourceUnavailableError:
+            return (_ANYWHERE,) * len(self._ring.segments)
 
     def _opening(self, asked: Open, key: SubscriptionKey, selection: Selection, start: tuple[int, ...]) -> Opening:
         if isinstance(asked.start, SnapshotStart) or asked.start is StartPoint.STORED:

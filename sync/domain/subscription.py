@@ -30,12 +30,18 @@ class SubscriptionKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """What is stored of a subscription. `delivery_epoch` is that of its newest opening."""
+    """What is stored of a subscription.
+
+    Attributes:
+        delivery_epoch: Of its newest opening.
+        first_epoch: Of its first opening; 0 before.
+    """
 
     log_epoch: str
     filter: str
     filter_hash: bytes
     delivery_epoch: int = 0
+    first_epoch: int = 0
     floors: Mapping[int, Floor] = field(default_factory=dict)
 
     def next_seq(self, shard: int) -> int | None:
@@ -124,7 +130,8 @@ def opened(stored: Subscription | None, opening: Opening, retired_epoch: int) ->
     for shard, start in opening.start.items():
         floor = None if opening.resets else stored.floors.get(shard)
         taken[shard] = replace(floor or Floor(next_seq=start, delivery_epoch=epoch), delivery_epoch=epoch)
-    return replace(stored, delivery_epoch=epoch, floors={**stored.floors, **taken})
+    first_epoch = stored.first_epoch or epoch
+    return replace(stored, delivery_epoch=epoch, first_epoch=first_epoch, floors={**stored.floors, **taken})
 
 
 def _blank(opening: Opening, delivery_epoch: int) -> Subscription:
@@ -147,7 +154,7 @@ def created(stored: Subscription | None, opening: Opening, retired_epoch: int) -
         return stored
     epoch = retired_epoch if stored is None else stored.delivery_epoch
     floors = {shard: replace(floor, delivery_epoch=epoch) for shard, floor in after.floors.items()}
-    return replace(after, delivery_epoch=epoch, floors=floors)
+    return replace(after, delivery_epoch=epoch, first_epoch=0, floors=floors)
 
 
 def sought(stored: Subscription, log_epoch: str, floors: Mapping[int, int]) -> Subscription:

@@ -124,6 +124,25 @@ async def test_a_stream_that_is_opened_again_says_below_where_an_event_may_come_
     assert tuple((await second.until("opened")).redelivered_below.next_seq) == log.position.next_seq
 
 
+async def test_a_server_that_cannot_ask_how_long_the_log_is_takes_any_event_for_one_that_was_sent(
+    log: LogMaker,
+) -> None:
+    log.groups(3)
+    behind = LogMaker()
+    behind.groups(3)
+    log.groups(9)
+    shared = MemorySubscriptions()
+    async with (
+        open_server(log.source, subscriptions=shared) as ahead,
+        open_server(behind.source, subscriptions=shared) as cut_off,
+    ):
+        await (await Subscriber(ahead).open()).until_events(12)
+        behind.source.available = False
+        opened = await (await Subscriber(cut_off).open()).until("opened")
+        below = opened.redelivered_below.next_seq
+        assert all(seq <= bound for seq, bound in zip(log.position.next_seq, below, strict=True))
+
+
 async def test_retry_of_an_event_covers_the_later_events_of_its_order_and_no_other_order(
     log: LogMaker, subscriber: Subscriber
 ) -> None:

@@ -4,11 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import grpc.aio
 import pytest
 from stateset.order.v1.order_event_pb2 import OrderEvent
+from stateset.stream.v1.stream_pb2 import Open
 from stateset.sync.v1 import sync_service_pb2 as sync
 from stateset_client import (
     EARLIEST,
+    STORED,
     AckStatus,
     EventHandler,
     Outcome,
@@ -21,6 +24,7 @@ from stateset_client import (
 )
 
 from tests.harness.stream_servers import SERVERS, Bed
+from tests.harness.sync_client import Client
 from tests.harness.waiting import eventually, eventually_async
 
 LIMITS = StreamLimits(unacked_events_max=100)
@@ -203,3 +207,18 @@ async def test_a_handler_retries_and_parks_alike(desk: Desk) -> None:
         await asyncio.wait([task])
     assert sorted(handled) == [("o-1", 1), ("o-late", 1), ("o-late", 2)]
     assert [each[:2] for each in await desk.parked()] == [("o-poison", 1), ("o-poison", 2)]
+
+
+async def test_only_who_was_open_before_is_told_below_where_an_event_may_come_again(desk: Desk) -> None:
+    await desk.bed.record("o-1")
+    async with grpc.aio.insecure_channel(desk.bed.address) as channel:
+        client = Client(channel)
+        for name in ("t", "t", "u"):
+            await client.stub.CreateSubscription(sync.CreateSubscriptionRequest(name=name))
+            for head in (None, desk.bed.head):
+                stream = await client.subscribe(Open(subscription=name, start=STORED, unacked_events_max=9))
+                opened = await stream.until("opened")
+                stream.call.cancel()
+                assert opened.HasField("redelivered_below") is (head is not None)
+                assert head is None or head == opened.redelivered_below
+            await client.stub.DeleteSubscription(sync.DeleteSubscriptionRequest(name=name))

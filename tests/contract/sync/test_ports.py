@@ -330,6 +330,20 @@ async def test_an_epoch_of_a_deleted_subscription_is_given_to_no_later_one(store
         assert [again.next_seq(0), again.next_seq(1)] == [1, 1]
 
 
+async def test_a_subscription_knows_its_first_opening_and_another_one_of_its_name_knows_its_own(stores: Stores) -> None:
+    for _ in range(2):
+        assert (await stores.subscriptions.create(OPENING)).first_epoch == 0
+        await stores.subscriptions.seek(KEY, "log-1", {0: 3})
+        first = await stores.subscriptions.open(OPENING)
+        assert first.first_epoch == first.delivery_epoch
+        await stores.subscriptions.seek(KEY, "log-1", {0: 1})
+        again = await stores.subscriptions.open(OPENING)
+        assert (again.first_epoch, again) == (first.delivery_epoch, await stores.subscriptions.find(KEY))
+        of_another_log = await stores.subscriptions.open(replace(OPENING, log_epoch="log-2"))
+        assert of_another_log.first_epoch == of_another_log.delivery_epoch
+        await stores.subscriptions.delete(KEY)
+
+
 async def test_a_deletion_forgets_no_epoch_that_an_earlier_one_took(stores: Stores) -> None:
     other = replace(OPENING, key=replace(KEY, name="s-2"))
     newest = await stores.subscriptions.open(replace(OPENING, checkpoint_epoch=7))

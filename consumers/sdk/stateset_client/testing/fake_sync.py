@@ -202,9 +202,10 @@ class FakeSync:
         floor = self.floors[name]
         resets = spec.unacked_events_max and not spec.checkpoint_epoch and not _is_stored(spec)
         if resets:
-            self.books[name] = Book(parked=self.books[name].parked)
+            self.books[name] = self.books[name].moved()
         self.floors[name] = _filled(start, floor) if resets else _filled(floor, start)
         self.epochs[name] = max(self.epochs[name], spec.checkpoint_epoch) + 1
+        self.books[name].first_epoch = self.books[name].first_epoch or self.epochs[name]
         return self.epochs[name]
 
     def make(self, name: str, text: str, start: Position) -> None:

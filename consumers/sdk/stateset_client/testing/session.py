@@ -151,7 +151,7 @@ class Session:
             batch_events_max=self._spec.batch_events_max or _FRAME_EVENTS_MAX,
             earliest=self._fake.earliest,
         )
-        if self._spec.unacked_events_max and self._delivery_epoch > 1:
+        if self._spec.unacked_events_max and self._delivery_epoch > self._fake.book(self._spec).first_epoch:
             opened.redelivered_below.CopyFrom(self._read_of(self._fake.head.next_seq))
         yield ServerFrame(opened=opened)
         self._settling.replay()

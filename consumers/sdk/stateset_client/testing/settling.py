@@ -37,12 +37,18 @@ class Book:
         attempts: How often events that are not were answered with RETRY.
         due: When those come again, by the monotonic clock.
         parked: The parking place, by shard and seq.
+        first_epoch: Delivery epoch of the first stream; 0 before.
     """
 
     done: set[Place] = field(default_factory=set)
     attempts: dict[Place, int] = field(default_factory=dict)
     due: dict[Place, float] = field(default_factory=dict)
     parked: dict[Place, Parked] = field(default_factory=dict)
+    first_epoch: int = 0
+
+    def moved(self) -> "Book":
+        """Where the floor is put somewhere else: what was done is forgotten."""
+        return Book(parked=self.parked, first_epoch=self.first_epoch)
 
     def chosen(self, order_id: str | None, place: Place | None) -> list[Parked]:
         """One parked event, with its order if that is parked as a whole; an order's; or all of them."""

@@ -19,7 +19,6 @@ from stateset_client.testing.pages import page_after, page_size, page_token
 from stateset_client.testing.parking import Parking, ParkingRpcs
 from stateset_client.testing.refusal import Refusal
 from stateset_client.testing.session import Log, now
-from stateset_client.testing.settling import Book
 
 _COMMIT_SECONDS: Final = 10
 _BOUNDS: Final = (  # one stream's speaks for all: that of the one that least will happen to by itself
@@ -145,7 +144,7 @@ class UnaryRpcs(ParkingRpcs):
         )
         floors = [there or here for there, here in zip(to.next_seq, floor.next_seq, strict=True)]
         fake.floors[name] = Position(log_epoch=to.log_epoch, next_seq=floors, filter_hash=to.filter_hash)
-        fake.books[name] = Book(parked=fake.books[name].parked)
+        fake.books[name] = fake.books[name].moved()
         fake.epochs[name] += 1
         fake.fence(name)
         return sync.SeekSubscriptionResponse(subscription=self._found(name))
