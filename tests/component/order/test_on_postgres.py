@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.util import await_only
 from stateset.order.v1 import order_service_pb2
+from structlog.testing import capture_logs
 
 from infra.kernel.filter import EVERYTHING
 from infra.kernel.shard import shard_of
@@ -339,6 +340,47 @@ async def test_a_role_that_may_make_no_schema_serves_the_one_that_was_made_for_i
         await administer(url, f"CREATE SCHEMA stateset_order AUTHORIZATION {make_url(own).username}")
         async with process(own) as ours:
             assert not (await ours.writer.submit(submission(place(1)))).refused
+
+
+@pytest.mark.parametrize("table", ["public.others", "stateset_order.orders"])
+async def test_a_table_that_is_being_vacuumed_holds_up_no_start(url: str, table: str) -> None:
+    async with process(url):
+        pass
+    async with stranger(url) as somebody:
+        await somebody.execute("CREATE TABLE public.others AS SELECT 1 AS number; COMMIT; BEGIN")
+        await somebody.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")  # as VACUUM and ANALYZE do
+        async with process(url) as ours:
+            assert not (await ours.writer.submit(submission(place(1)))).refused
+
+
+async def test_a_start_analyzes_the_tables_of_its_own_schema_alone(url: str) -> None:
+    async with stranger(url) as somebody:
+        await somebody.execute("CREATE TABLE public.others AS SELECT 1 AS number; COMMIT")
+        async with process(url):
+            pass
+        analyzed = "SELECT DISTINCT schemaname FROM pg_stats WHERE schemaname IN ('public', 'stateset_order')"
+        assert [row["schemaname"] for row in await somebody.fetch(analyzed)] == ["stateset_order"]
+
+
+async def test_a_start_does_without_statistics_where_they_cannot_be_had(url: str) -> None:
+    async with service_role(url) as own:
+        role, database = make_url(own).username, make_url(url).database
+        await administer(url, f"CREATE SCHEMA stateset_order AUTHORIZATION {role}")
+        async with process(own):
+            pass
+        # An index of somebody's own, whose function ANALYZE calls.
+        function = "IF current_setting('fails.now', true) = 'yes' THEN RAISE 'no'; END IF; RETURN $1;"
+        for statement in (
+            f"CREATE FUNCTION fails(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN {function} END $$",
+            "CREATE INDEX ON stateset_order.alembic_version (public.fails(version_num))",
+            "UPDATE stateset_order.alembic_version SET version_num = version_num",
+            f"ALTER DATABASE {database} SET fails.now = 'yes'",
+        ):
+            await administer(url, statement)
+        with capture_logs() as told:
+            async with process(own) as ours:
+                assert not (await ours.writer.submit(submission(place(1)))).refused
+    assert [each["event"] for each in told] == ["the tables could not be analyzed"]
 
 
 @asynccontextmanager
