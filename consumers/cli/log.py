@@ -14,6 +14,7 @@ from consumers.cli.preflight import ANY_PORTS, prepare
 from consumers.cli.system import SERVICES
 from infra.runtime.lifespan import StartupError, background, run
 from infra.runtime.sql import shown
+from infra.runtime.sqlite import url_of
 
 _ORDER, *_READERS = SERVICES
 _MODULE: Final = "order.new_epoch"  # the tables are the Order Service's: a process of its own changes them
@@ -53,7 +54,7 @@ def _held(options: Namespace) -> Iterator[str]:
     if not file.exists():
         raise StartupError(f"there is no {file}: name its folder with --data-dir, or a PostgreSQL with --database")
     with prepare(options.data_dir, ANY_PORTS) as plan:
-        yield f"sqlite:///{plan.file(_ORDER)}"
+        yield url_of(plan.file(_ORDER))
 
 
 async def _run(url: str, stop: asyncio.Event) -> int:

@@ -22,6 +22,7 @@ from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import LocalBroker
 from infra.runtime.kafka.local.jars import kafka_version
 from infra.runtime.lifespan import StartupError
+from infra.runtime.sqlite import url_of
 from infra.runtime.supervisor import Child, Program, supervise
 from infra.runtime.topics import LOG_TOPICS
 
@@ -182,7 +183,7 @@ class Plan:
 
     def program(self, service: Service, worker: Worker, is_ready: Callable[[], Awaitable[bool]]) -> Program:
         """A process of the service for the supervisor. Its database goes by the environment: it may hold a password."""
-        url = self.postgres.url if self.postgres else f"sqlite:///{self.file(service)}"
+        url = self.postgres.url if self.postgres else url_of(self.file(service))
         return Program(
             name=worker.name,
             command=self._command(service, worker),

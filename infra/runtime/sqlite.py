@@ -109,6 +109,11 @@ async def open_sqlite(
             await asyncio.to_thread(database.close)
 
 
+def url_of(path: Path) -> str:
+    """What names the file to `open_database`, whatever characters are in its name."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
 def _refuse_missing(path: Path) -> None:
     if not path.exists() or path.stat().st_size == 0:
         raise StartupError(f"there is no database {path}: name the file that has it")
@@ -143,7 +148,7 @@ def refuse_foreign(path: Path, service: str, migrations: Path) -> None:
 
 def _look_at(path: Path) -> tuple[int, set[str], str | None]:
     """The file's application id, its tables, and their revision if it says one."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
@@ -179,7 +184,7 @@ def _open_lock(path: Path) -> TextIO:
 
 def _engine(path: Path) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}",
+        url_of(path),
         poolclass=QueuePool,
         pool_size=_READERS + 1,
         max_overflow=0,

@@ -15,6 +15,7 @@ from consumers.cli.demo.proof import Work, prove
 from consumers.cli.preflight import prepare
 from consumers.cli.system import LOGS, Kafka, Plan, open_system
 from infra.runtime import postgres_server
+from infra.runtime.sqlite import url_of
 from infra.runtime.topics import EVENTS
 from tests.harness.e2e_beneath import need_postgres, own_kafka
 from tests.harness.faults import Campaign, Fault, Nobody, Progress, Victim, orders_for, schedule, seed, times
@@ -52,7 +53,7 @@ class System:
         """The URL of the order database, past whatever stands before it."""
         if self.plan.postgres is not None:
             return self.postgres.url
-        return f"sqlite:///{self.plan.data_dir}/order.db"
+        return url_of(self.plan.data_dir / "order.db")
 
     @property
     def postgres(self) -> LocalPostgres:

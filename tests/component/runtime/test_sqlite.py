@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import make_url
 
 from infra.runtime.lifespan import StartupError
-from infra.runtime.sqlite import open_sqlite, refuse_foreign
+from infra.runtime.sqlite import open_sqlite, refuse_foreign, url_of
 from tests.harness.unprivileged import unprivileged
 
 MIGRATIONS = Path("order") / "migrations"
@@ -30,6 +30,22 @@ def test_a_file_in_a_folder_that_cannot_be_written_is_not_taken_for_another_serv
         folder.chmod(0o555)
         with pytest.raises(StartupError, match=f"^{file} cannot be used \\(.*\\): .*--database"):
             refuse_foreign(file, "order", MIGRATIONS)
+
+
+@pytest.mark.parametrize("name", ["q?mode=ro", "p%41", "h#s", "100%", "Köln, \\x", "/a b"])
+async def test_a_file_lies_in_its_folder_whatever_that_is_called(name: str, tmp_path: Path) -> None:
+    file = Path(f"{tmp_path}/{name}") / "order.db"
+    async with open_sqlite(make_url(url_of(file)), service="order", migrations=MIGRATIONS):
+        assert file.exists()
+    refuse_foreign(file, "order", MIGRATIONS)
+    sqlite3.connect(file).execute("PRAGMA application_id = 1").connection.close()
+    with pytest.raises(StartupError, match="is not a database of the order service"):
+        refuse_foreign(file, "order", MIGRATIONS)
+    assert folders_of_databases(tmp_path) == {file.parent}
+
+
+def folders_of_databases(folder: Path) -> set[Path]:
+    return {path.parent for path in folder.rglob("*.db*")}
 
 
 async def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from consumers.cli.database import Postgres
 from consumers.cli.system import SERVICES, Plan, Service
@@ -25,6 +26,14 @@ def test_a_password_is_in_no_command_line(service: Service) -> None:
     program = plan(Postgres(url=URL)).program(service, worker, is_ready)
     assert [part for part in program.command if "s3cret" in part] == []
     assert program.environment == {f"STATESET_{service.name.upper()}_DATABASE": URL}
+
+
+def test_a_file_is_told_so_that_the_folder_may_have_any_name() -> None:
+    plan = Plan(data_dir=Path("/tmp/q?m=%41"), grpc=ADDRESSES, admin=ADDRESSES, http="127.0.0.1:1")  # noqa: S108 - a name
+    for service in SERVICES:
+        [worker] = plan.workers(service)
+        [url] = plan.program(service, worker, is_ready).environment.values()
+        assert make_url(url).database == str(plan.file(service))
 
 
 def test_without_a_server_each_service_has_a_file() -> None:
