@@ -66,6 +66,7 @@ def prepare(
             f"--order-workers {order_workers} needs PostgreSQL, as a SQLite file serves one process: add "
             f"--database {EMBEDDED_POSTGRES} or --database postgresql://…"
         )
+    _refuse_unwritten(data_dir)
     with ExitStack() as stack:
         existed = data_dir.is_dir()
         if existed:
@@ -104,6 +105,16 @@ def refuse_unwritable(folder: Path) -> None:
     """
     if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise StartupError(f"cannot write to the folder {folder}: name another with --data-dir")
+
+
+def _refuse_unwritten(folder: Path) -> None:
+    """Java, and a URL, can name no file whose name is not written in UTF-8."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise StartupError(
+            f"the folder {os.fsencode(folder)!r} has a name that is not UTF-8: name another with --data-dir"
+        ) from error
 
 
 def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: str, order_workers: int) -> Plan:

@@ -3,8 +3,10 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from infra.runtime.kafka.admin import TopicAdmin
@@ -12,6 +14,7 @@ from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import HOST, Installation, LocalBroker
 from infra.runtime.kafka.local.jars import fetch_jars
 from infra.runtime.kafka.local.java import NoLocalKafkaError, find_maven
+from infra.runtime.lifespan import EXIT_UNUSABLE
 from infra.runtime.supervisor import supervise
 from infra.runtime.topics import EVENTS
 from tests.harness.kafka_broker import local_broker
@@ -53,13 +56,31 @@ async def test_a_killed_broker_is_started_again_with_every_record_it_took(tmp_pa
         assert read(broker.address, 2) == [b"before", b"after"]
 
 
-def test_a_broker_that_was_stopped_goes_on_where_it_was_on_another_port(tmp_path: Path) -> None:
-    with local_broker(tmp_path) as broker:
+@pytest.mark.parametrize("name", ["plain", "Köln, \\u0041 = 東京: 100 %41?#!"])
+def test_a_broker_that_was_stopped_goes_on_where_it_was_on_another_port(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")  # where Java would know no letters but ASCII's
+    folder = tmp_path / name
+    folder.mkdir()
+    with local_broker(folder) as broker:
         asyncio.run(TopicAdmin(Cluster(servers=broker.address), shards=1, prefix="").apply())
         write(broker.address, b"before")
-    with local_broker(tmp_path) as broker:
+    with local_broker(folder) as broker:
         write(broker.address, b"after")
         assert read(broker.address, 2) == [b"before", b"after"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (folder / "kafka" / "records" / f"{EVENTS.base_name}-0").is_dir()
+
+
+async def test_what_keeps_a_folder_from_being_formatted_is_told_in_kafkas_words(tmp_path: Path) -> None:
+    broker = replace(here(tmp_path), controller_port=99_999)
+    process = await asyncio.create_subprocess_exec(*broker.program().command, stdout=PIPE, stderr=PIPE)
+    async with asyncio.timeout(60):
+        _, said = await process.communicate()
+    last_line = said.decode().splitlines()[-1]
+    assert (process.returncode, "99999" in last_line) == (EXIT_UNUSABLE, True), last_line
+    assert last_line.startswith(f"cannot make {broker.records} a folder of Kafka's: ")
 
 
 async def test_a_broker_does_not_outlive_a_supervisor_that_is_killed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from infra.runtime.kafka.local.broker import Installation, LocalBroker
-from infra.runtime.lifespan import EXIT_UNUSABLE
+from infra.runtime.lifespan import EXIT_UNUSABLE, StartupError
 
 _PR_SET_PDEATHSIG: Final = 1  # <sys/prctl.h>
 _FORMAT_SECONDS: Final = 60.0  # 0.7 s on an idle machine
@@ -32,10 +32,12 @@ def main(arguments: list[str]) -> int:
 
 
 def become(broker: LocalBroker) -> int:
-    """Formats the folder if it is new, then turns into the JVM; returns only if that cannot be."""
+    """Formats the folder if it is new, then turns into the JVM, in it; returns only if that cannot be."""
     _die_with_parent()
     try:
         broker.records.mkdir(parents=True, exist_ok=True)
+        os.chdir(broker.folder)
+        os.environ["LC_ALL"] = "C.UTF-8"  # Java reads the names of files as the locale has them, and Python as UTF-8
         shutil.rmtree(broker.scratch, ignore_errors=True)
         broker.scratch.mkdir()
         broker.properties.write_text(broker.configuration())
@@ -43,7 +45,7 @@ def become(broker: LocalBroker) -> int:
             _format(broker)
         command = broker.jvm("kafka.Kafka", str(broker.properties))
         os.execv(command[0], command)  # noqa: S606 - a shell would stand between the broker and its signals
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, subprocess.SubprocessError, StartupError) as error:
         sys.stderr.write(f"{error}\n")
     return EXIT_UNUSABLE
 
@@ -58,7 +60,19 @@ def cluster_id() -> str:
 
 def _format(broker: LocalBroker) -> None:
     command = broker.jvm("kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(broker.properties))
-    subprocess.run(command, check=True, timeout=_FORMAT_SECONDS)  # noqa: S603 - the broker's own tool
+    done = subprocess.run(  # noqa: S603 - the broker's own tool
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=_FORMAT_SECONDS,
+        check=False,
+    )
+    sys.stderr.write(done.stdout)
+    if done.returncode:  # the reason comes last; settings and traces of calls are indented
+        reasons = [line for line in done.stdout.splitlines() if line.strip() and not line[0].isspace()]
+        raise StartupError(f"cannot make {broker.records} a folder of Kafka's: {(reasons or ['no reason given'])[-1]}")
 
 
 def _die_with_parent() -> None:

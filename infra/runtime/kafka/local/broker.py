@@ -103,7 +103,7 @@ class LocalBroker:
             name="kafka",
             command=(
                 *(sys.executable, "-P", "-m", "infra.runtime.kafka.local"),
-                *(str(self.installation.java), str(self.installation.jars), str(self.folder.absolute())),
+                *(str(path.absolute()) for path in (self.installation.java, self.installation.jars, self.folder)),
                 *(str(self.port), str(self.controller_port)),
             ),
             is_ready=lambda: serves(self.address),
@@ -150,7 +150,8 @@ class LocalBroker:
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://{self.address},CONTROLLER://{HOST}:{self.controller_port}",
             "advertised.listeners": f"PLAINTEXT://{self.address}",
-            "log.dirs": str(self.records.absolute()),
+            # From the folder, where the broker runs: this is a list, to which a comma in a name would be the next one.
+            "log.dirs": self.records.name,
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": "0",
             # The old session must run out before a killed broker is let back in: 9 s by default.
