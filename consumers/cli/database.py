@@ -43,9 +43,14 @@ class LocalPostgres:
         _, command = await asyncio.to_thread(postgres_server.prepare, self.folder, self.port)
         return Program(name="postgres", command=tuple(command), is_ready=lambda: _answers(self.url))
 
+    @property
+    def exists(self) -> bool:
+        """Whether the folder is a cluster by now."""
+        return (self.folder / _CLUSTER).exists()
+
     def remove(self) -> None:
         """Removes the cluster of a server that does not run; a folder that is no cluster stays."""
-        if (self.folder / _CLUSTER).exists():
+        if self.exists:
             shutil.rmtree(self.folder)
 
 

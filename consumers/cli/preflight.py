@@ -17,7 +17,7 @@ from infra.runtime.addresses import held
 from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import LocalBroker
 from infra.runtime.lifespan import SUPERVISED, StartupError
-from infra.runtime.sqlite import refuse_foreign
+from infra.runtime.sqlite import has_rows, refuse_foreign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,8 @@ class Ports:
 ANY_PORTS: Final = Ports(
     grpc={service.name: 0 for service in SERVICES}, admin={service.name: 0 for service in SERVICES}
 )
+_ORDER: Final = SERVICES[0]
+_POSTGRES: Final = "postgres"  # the folder in the data folder
 _DIRECT: Final = direct("as asked")
 
 
@@ -97,6 +99,30 @@ def refuse_unknown_settings(environment: Mapping[str, str]) -> None:
             raise StartupError(f"unknown setting {name} in the environment: {hint}")
 
 
+def refuse_another_log(plan: Plan) -> None:
+    """Refuses to begin a log where the data folder holds one on another database, which nobody would read any more.
+
+    Raises:
+        StartupError: The message says where that one is.
+    """
+    file, cluster = plan.data_dir / f"{_ORDER.name}.db", LocalPostgres(folder=plan.data_dir / _POSTGRES, port=0)
+    in_file = has_rows(file, _ORDER.name, "orders")
+    own = plan.postgres is not None and plan.postgres.server is not None
+    if in_file and plan.postgres is not None and not (own and cluster.exists):
+        raise StartupError(_another(f"{file} holds orders", SQLITE, f"{file}*"))
+    if not in_file and plan.postgres is None and cluster.exists:
+        raise StartupError(
+            _another(f"{cluster.folder} is a PostgreSQL of ours", EMBEDDED_POSTGRES, str(cluster.folder))
+        )
+
+
+def _another(found: str, database: str, away: str) -> str:
+    return (
+        f"{found}, and this would begin another log beside it: go on with --database {database}, move {away} away, "
+        "or name another folder with --data-dir"
+    )
+
+
 def refuse_unwritable(folder: Path) -> None:
     """Looks whether files can be made in the folder, if it is there; if not, that shows when it is made.
 
@@ -144,7 +170,7 @@ def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: s
             )
         server = None
         if database == EMBEDDED_POSTGRES:
-            server = LocalPostgres(folder=data_dir / "postgres", port=free(ports.postgres, "--postgres-port"))
+            server = LocalPostgres(folder=data_dir / _POSTGRES, port=free(ports.postgres, "--postgres-port"))
     cluster = Cluster(servers=broker.address) if broker else bus.cluster
     kafka = Kafka(cluster=cluster, topic_prefix=topic_prefix, broker=broker) if cluster else None
     postgres = None if database == SQLITE else Postgres(url=server.url if server else database, server=server)

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar
 from zlib import crc32
@@ -146,18 +146,30 @@ def refuse_foreign(path: Path, service: str, migrations: Path) -> None:
         raise StartupError(f"{path} was written by a newer version (revision {revision}): upgrade")
 
 
+def has_rows(path: Path, service: str, table: str) -> bool:
+    """Whether the file is the service's, and there is something in the table. Not a byte of it is changed."""
+    if path.exists():
+        with suppress(sqlite3.DatabaseError), closing(_open_to_look(path)) as connection:
+            (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+            if application_id == _application_id(service):
+                query = f"SELECT 1 FROM {table} LIMIT 1"  # noqa: S608 - a name of ours
+                return connection.execute(query).fetchone() is not None
+    return False
+
+
 def _look_at(path: Path) -> tuple[int, set[str], str | None]:
     """The file's application id, its tables, and their revision if it says one."""
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-    try:
+    with closing(_open_to_look(path)) as connection:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if "alembic_version" not in tables:
             return application_id, tables, None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         return application_id, tables, row and row[0]
-    finally:
-        connection.close()
+
+
+def _open_to_look(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _application_id(service: str) -> int:

@@ -18,6 +18,7 @@ from tests.harness.e2e_command_line import (
     stateset,
     stateset_up,
 )
+from tests.harness.order_service import order_service
 from tests.harness.system_children import is_running
 from tests.harness.waiting import eventually
 
@@ -118,6 +119,17 @@ async def test_a_database_that_is_not_ours_is_refused_and_left_alone(service: st
 
     assert f"{service}.db is not a database of the {service} service" in said_why(outcome)
     assert content(tmp_path) == before
+
+
+async def test_a_log_that_another_database_would_leave_behind_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    async with order_service(tmp_path) as service:
+        await service.place(1)
+    before = content(tmp_path)["order.db"]
+    options = ("--data-dir", str(tmp_path), "--bus", "direct", "--database", "embedded-postgres")
+    outcome = await stateset("up", *options, *free_options())
+    assert f"{tmp_path / 'order.db'} holds orders, and this would begin another log beside it" in said_why(outcome)
+    after = content(tmp_path)
+    assert (after["order.db"], "postgres" in after, "logs" in after) == (before, False, False)
 
 
 @pytest.mark.parametrize(

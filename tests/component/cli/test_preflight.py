@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from consumers.cli.preflight import ANY_PORTS, prepare
+from consumers.cli.arguments import EMBEDDED_POSTGRES, SQLITE
+from consumers.cli.preflight import ANY_PORTS, prepare, refuse_another_log
 from infra.runtime.lifespan import StartupError
+from tests.harness.order_service import order_service
 from tests.harness.unprivileged import unprivileged
 
 
@@ -34,3 +36,35 @@ def test_a_folder_of_logs_that_cannot_be_written_is_refused() -> None:
     with unprivileged() as folder:
         (folder / "logs").mkdir(mode=0o555)
         refuse(folder, folder / "logs")
+
+
+def begin(folder: Path, database: str) -> None:
+    """As `stateset up` does before it starts anything."""
+    with prepare(folder, ANY_PORTS, database=database) as plan:
+        refuse_another_log(plan)
+
+
+@pytest.mark.parametrize("database", [EMBEDDED_POSTGRES, "postgresql://ann@127.0.0.1:1/orders"])
+async def test_no_log_is_begun_on_a_server_beside_one_in_a_file(database: str, tmp_path: Path) -> None:
+    async with order_service(tmp_path):
+        pass
+    begin(tmp_path, database)  # that one was empty
+    async with order_service(tmp_path) as service:
+        await service.place(1)
+    with pytest.raises(StartupError, match=f"^{tmp_path}/order.db holds orders, .* --database sqlite,") as refused:
+        begin(tmp_path, database)
+    assert "--data-dir" in str(refused.value)
+    begin(tmp_path, SQLITE)
+
+
+async def test_no_log_is_begun_in_a_file_beside_a_server_of_our_own(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    begin(tmp_path, SQLITE)
+    (tmp_path / "postgres" / "PG_VERSION").write_text("18")
+    with pytest.raises(StartupError, match=f"^{tmp_path}/postgres is .* --database embedded-postgres,") as refused:
+        begin(tmp_path, SQLITE)
+    assert "--data-dir" in str(refused.value)
+    begin(tmp_path, EMBEDDED_POSTGRES)
+    async with order_service(tmp_path) as service:
+        await service.place(1)
+    begin(tmp_path, SQLITE)
