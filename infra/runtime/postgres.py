@@ -25,7 +25,7 @@ T = TypeVar("T")
 _CONNECTIONS_MAX: Final = 8  # a process has two cores' worth of work for them; each costs the server some megabytes
 _CONNECT_SECONDS: Final = 5.0
 _SILENT_SECONDS: Final = 10  # of a server's kernel, which answers whatever the server itself is busy with
-_REACH_SECONDS: Final = 15.0  # a server that was killed replays its log first
+REACH_SECONDS: Final = 15.0  # a server that was killed replays its log first
 _REACH_PAUSE_SECONDS: Final = 0.2
 _PORT_MAX: Final = 65_535
 # Of the driver's options those that are text, as in a URL everything is.
@@ -56,6 +56,12 @@ LOST: Final = (
     asyncpg_errors.InternalClientError,
 )
 _log = get_logger(__name__)
+
+
+class _ReadOnlyError(StartupError):
+    """The server takes no writes now; it may soon, as a standby that is being promoted does."""
+
+    sqlstate = "25006"
 
 
 class PostgresDatabase:
@@ -235,14 +241,15 @@ def notice_silence(driver: Any) -> None:  # noqa: ANN401 - asyncpg has no types
 
 async def _reach(engine: AsyncEngine, name: str, migrations: Path, *, must_exist: bool) -> None:
     """Prepares the schema; a server that is just starting again is waited for."""
-    until = asyncio.get_running_loop().time() + _REACH_SECONDS
+    until = asyncio.get_running_loop().time() + REACH_SECONDS
     while True:
         try:
             async with engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
                 return await connection.run_sync(_prepare, name, migrations, must_exist)
-        except (*LOST, DBAPIError) as error:
+        except (*LOST, DBAPIError, _ReadOnlyError) as error:
             if not _is_passing(error) or asyncio.get_running_loop().time() > until:
                 raise
+        await engine.dispose()  # a new session may find another server, or what this one is set to by now
         await asyncio.sleep(_REACH_PAUSE_SECONDS)
 
 
@@ -276,8 +283,15 @@ async def _analyze(engine: AsyncEngine, name: str) -> None:
 def _refuse_unfit(connection: Connection, name: str) -> None:
     """What could lose or not hold what it is given, and a pooler that does not pass on what sessions ask for."""
     asked = {**_SESSION, "search_path": name}
-    names = [*_DURABLE, *asked, "server_encoding"]
+    names = [*_DURABLE, *asked, "server_encoding", "transaction_read_only"]
     shown = {row.name: row.value for row in connection.execute(_SETTINGS, {"names": names})}
+    if shown["transaction_read_only"] == "on":
+        if connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one():
+            raise _ReadOnlyError("the PostgreSQL server is a standby: promote it, or name the primary with --database")
+        raise _ReadOnlyError(
+            "transactions are read only on the PostgreSQL server: set default_transaction_read_only = off there, "
+            "or name another with --database"
+        )
     for setting in _DURABLE:
         if shown[setting] == "off":
             raise StartupError(f"the PostgreSQL server runs with {setting} = off and could lose what it has committed")

@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 
 from infra.kernel.filter import EVERYTHING
 from infra.kernel.shard import shard_of
+from infra.runtime import postgres
 from infra.runtime.clock import SystemClock
 from infra.runtime.lifespan import StartupError
 from infra.runtime.sql import open_database, refuse_in_use
@@ -323,6 +324,49 @@ async def test_what_a_database_is_set_to_changes_nothing(url: str, tmp_path: Pat
         placed = await service.place(3, order_id="o-1")
         read = order_service_pb2.GetOrderRequest(order_id="o-1")
         assert (await service.orders.GetOrder(read)).order == placed.order
+
+
+async def test_a_database_that_takes_no_writes_is_refused_in_words_of_ours_and_waited_for(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with process(url):
+        pass
+    read_only = f"ALTER DATABASE {make_url(url).database} SET default_transaction_read_only"
+    await administer(url, f"{read_only} = on")
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres, "REACH_SECONDS", 0)
+        with pytest.raises(StartupError, match=r"transactions are read only.* default_transaction_read_only = off"):
+            await process(url).__aenter__()
+    starting = asyncio.create_task(log_epoch_of(url))
+    await eventually_async(lambda: has_session(url))
+    await administer(url, f"{read_only} = off")
+    assert await starting
+
+
+async def test_a_standby_is_refused_in_words_of_ours_and_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = own_folder()
+    with mortal_server(folder) as server:
+        await server.start()
+        async with process(server.url):
+            pass
+        server.stop()
+        await asyncio.to_thread((folder / "standby.signal").touch)
+        await server.start()
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres, "REACH_SECONDS", 0)
+            with pytest.raises(StartupError, match="is a standby: promote it, or name the primary with --database"):
+                await process(server.url).__aenter__()
+        starting = asyncio.create_task(log_epoch_of(server.url))
+        await eventually_async(lambda: has_session(server.url))
+        promoter = await asyncpg.connect(server.url)
+        assert await promoter.fetchval("SELECT pg_promote()")
+        await promoter.close()
+        assert await starting
+
+
+async def has_session(url: str) -> bool:
+    async with stranger(url) as somebody:
+        return bool(await somebody.fetchval("SELECT 1 FROM pg_stat_activity WHERE application_name = 'stateset_order'"))
 
 
 async def test_a_database_that_has_not_every_character_is_refused(url: str) -> None:
