@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import await_only
 
 from infra.runtime import schema
 from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError, Outages, to_its_end
@@ -186,7 +187,7 @@ async def open_postgres(
             "server_settings": {**_SESSION, "search_path": name, "application_name": name},
         },
     )
-    event.listen(engine.sync_engine, "connect", lambda opened, _record: notice_silence(opened.driver_connection))
+    event.listen(engine.sync_engine, "connect", lambda opened, _record: _make_ready(opened.driver_connection))
     try:
         try:
             await _reach(engine, name, migrations, must_exist=must_exist)
@@ -222,6 +223,19 @@ def connect_arguments(url: URL) -> dict[str, Any]:
         if port > _PORT_MAX:
             raise StartupError(f"not a database URL that can be used: {told} (there is no port {port})")
     return arguments
+
+
+def _make_ready(driver: Any) -> None:  # noqa: ANN401 - as below
+    """A new session waits for the disk: the database may have been set otherwise since a service was started on it.
+
+    Whoever has it wait for standbys, too, or in another way, is left that.
+    """
+    notice_silence(driver)
+    try:
+        await_only(driver.execute(_WAIT_FOR_DISK))
+    except BaseException:
+        driver.terminate()
+        raise
 
 
 def notice_silence(driver: Any) -> None:  # noqa: ANN401 - asyncpg has no types
@@ -319,6 +333,9 @@ def refuse_others(connection: Connection, service: str) -> None:
 
 _SETTINGS: Final = text("SELECT name, current_setting(name) AS value FROM unnest(CAST(:names AS text[])) AS name")
 _SCHEMA: Final = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")
+_WAIT_FOR_DISK: Final = """
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
 _UNCOUNTED: Final = text("""
     SELECT format('%I.%I', schemaname, relname) FROM pg_stat_user_tables
     WHERE schemaname = :name AND (COALESCE(last_analyze, last_autoanalyze) IS NULL OR n_mod_since_analyze > 0)

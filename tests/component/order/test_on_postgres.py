@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import grpc.aio
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.util import await_only
 from stateset.order.v1 import order_service_pb2
@@ -22,6 +22,7 @@ from infra.kernel.filter import EVERYTHING
 from infra.kernel.shard import shard_of
 from infra.runtime import postgres
 from infra.runtime.clock import SystemClock
+from infra.runtime.database import DatabaseUnavailableError
 from infra.runtime.lifespan import StartupError
 from infra.runtime.sql import open_database, refuse_in_use
 from order.adapters.sql_epoch import begin_epoch
@@ -324,6 +325,29 @@ async def test_what_a_database_is_set_to_changes_nothing(url: str, tmp_path: Pat
         placed = await service.place(3, order_id="o-1")
         read = order_service_pb2.GetOrderRequest(order_id="o-1")
         assert (await service.orders.GetOrder(read)).order == placed.order
+
+
+async def test_sessions_wait_for_the_disk_whatever_the_database_is_set_to_meanwhile(url: str) -> None:
+    def waits(connection: Connection) -> str:
+        return str(connection.execute(text("SHOW synchronous_commit")).scalar_one())
+
+    async with open_database(url, service="order", migrations=MIGRATIONS) as database:
+        for told, held in (("off", "on"), ("remote_apply", "remote_apply")):
+            await administer(url, f"ALTER DATABASE {make_url(url).database} SET synchronous_commit = {told}")
+            for use in (database.read, database.write):
+                assert await once_it_answers(use, waits) == held
+    async with process(url) as ours:
+        assert not (await ours.writer.submit(submission(place(1)))).refused
+
+
+async def once_it_answers(
+    use: Callable[[Callable[[Connection], str]], Awaitable[str]], work: Callable[[Connection], str]
+) -> str:
+    """The answer of a database whose sessions were ended: each of them shows that once."""
+    async with asyncio.timeout(20):
+        while True:
+            with suppress(DatabaseUnavailableError):
+                return await use(work)
 
 
 async def test_a_database_that_takes_no_writes_is_refused_in_words_of_ours_and_waited_for(
