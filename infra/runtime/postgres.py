@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -48,6 +48,11 @@ _SESSION: Final = {
 _PASSING_CLASSES: Final = frozenset({"08", "40", "53", "57", "58"})
 _LOCKED: Final = "55P03"
 _PASSING_STATES: Final = frozenset({_LOCKED, "25P03", "25006"})
+_AWAY: Final = frozenset({"", "080", "57P"})  # how the states begin of a server that does not answer, or not yet
+_ADVICE: Final[Mapping[str, str]] = {
+    _LOCKED: "end the session that holds the lock",
+    "53300": "end others or raise the limit",
+}
 _NO_RIGHT: Final = "42501"
 # The last one: a server that dies says so unasked, which puts the driver out of step with its connection.
 LOST: Final = (
@@ -150,6 +155,13 @@ def _is_passing(error: Exception) -> bool:
     return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
 
 
+def _advice(error: Exception) -> str:
+    """What to do about an error that did not pass."""
+    state = _state(error)
+    away = _is_passing(error) and state[:3] in _AWAY
+    return _ADVICE.get(state, "start it" if away else "see to that")
+
+
 def _is_shut_out(error: Exception) -> bool:
     """Whether the server lets us in no more, for whatever reason, or took a right away: until somebody sees to that."""
     said = error.driver_exception if isinstance(error, DBAPIError) else error
@@ -194,8 +206,9 @@ async def open_postgres(
         except (*LOST, DBAPIError) as error:
             words = error.orig if isinstance(error, DBAPIError) else error  # without SQLAlchemy's own
             said = str(words) or "it does not answer"
-            advice = "start it" if _is_passing(error) else "see to that"
-            raise StartupError(f"cannot use {shown} ({said}): {advice}, or name another with --database") from error
+            raise StartupError(
+                f"cannot use {shown} ({said}): {_advice(error)}, or name another with --database"
+            ) from error
         await _analyze(engine, name)
         async with aclosing(PostgresDatabase(engine)) as database:
             yield database

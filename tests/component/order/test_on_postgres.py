@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import asyncpg
 import grpc.aio
@@ -38,6 +39,7 @@ from order.main import MIGRATIONS
 from order.new_epoch import renew
 from tests.harness.order_service import order_service, refused
 from tests.harness.orders import place, place_request, submission
+from tests.harness.ports import free_ports
 from tests.harness.postgres import fresh_database, mortal_server, own_folder
 from tests.harness.tcp_proxy import CommitCutter, Moment
 from tests.harness.waiting import eventually_async
@@ -449,6 +451,23 @@ async def test_a_start_does_without_statistics_where_they_cannot_be_had(url: str
             async with process(own) as ours:
                 assert not (await ours.writer.submit(submission(place(1)))).refused
     assert [each["event"] for each in told] == ["the tables could not be analyzed"]
+
+
+async def test_what_a_start_has_waited_for_in_vain_comes_with_what_to_do_about_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "REACH_SECONDS", 0)
+    async with service_role(url) as own:
+        await administer(url, f"ALTER ROLE {make_url(own).username} CONNECTION LIMIT 0")
+        with pytest.raises(StartupError, match=r"\(too many connections for role .*\): end others or raise the limit,"):
+            await process(own).__aenter__()
+    async with stranger(url) as somebody:
+        await somebody.execute("SELECT pg_advisory_xact_lock($1)", crc32(b"stateset_order"))
+        with pytest.raises(StartupError, match=r"\(.*lock timeout\): end the session that holds the lock,"):
+            await process(url).__aenter__()
+    [port] = free_ports(1)
+    with pytest.raises(StartupError, match=r"\): start it, or name another with --database"):
+        await process(make_url(url).set(port=port).render_as_string(hide_password=False)).__aenter__()
 
 
 @asynccontextmanager
