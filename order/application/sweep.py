@@ -50,5 +50,5 @@ class Sweep:
                 swept = await self.once()
             except StoreUnavailableError as error:
                 FAILED.inc()
-                _log.warning("sweep failed, trying again later", exc_info=error)
+                _log.warning("sweep failed, trying again later", error=str(error))
             await asyncio.sleep(_PAUSE_SECONDS if swept == BATCH_REPLIES_MAX else _IDLE_SECONDS)
