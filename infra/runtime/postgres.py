@@ -346,6 +346,14 @@ def refuse_others(connection: Connection, service: str) -> None:
 
 _SETTINGS: Final = text("SELECT name, current_setting(name) AS value FROM unnest(CAST(:names AS text[])) AS name")
 _SCHEMA: Final = text("SELECT count(*) FROM pg_namespace WHERE nspname = :name")
+
+# What our tables could not be made beside: relations and types, also those to which the role has no right.
+_NAMES: Final = text("""
+    SELECT relname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE nspname = :name
+    UNION SELECT typname FROM pg_type JOIN pg_namespace ON pg_namespace.oid = typnamespace
+    WHERE nspname = :name AND typcategory <> 'A'
+    ORDER BY 1
+""")
 _WAIT_FOR_DISK: Final = """
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
 """
@@ -367,16 +375,14 @@ def _take_turn(connection: Connection, name: str) -> None:
 
 
 def _refuse_foreign(connection: Connection, name: str, migrations: Path, *, must_exist: bool) -> None:
-    tables = set(
-        connection.execute(
-            text("SELECT table_name FROM information_schema.tables WHERE table_schema = :name"), {"name": name}
-        ).scalars()
-    )
-    if must_exist and not tables:
+    names = connection.execute(_NAMES, {"name": name}).scalars().all()
+    if must_exist and not names:
         raise StartupError(f"there is no schema {name} in this database: name the one that has it with --database")
-    if tables and "alembic_version" not in tables:
-        raise StartupError(f"the schema {name} holds tables that are not ours: name another database with --database")
-    if tables:
+    if names and "alembic_version" not in names:
+        raise StartupError(
+            f"the schema {name} holds {names[0]}, which is not ours: name another database with --database"
+        )
+    if names:
         revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
         if revision is not None and revision not in schema.revisions(migrations):
             raise StartupError(f"the schema {name} was written by a newer version (revision {revision}): upgrade")

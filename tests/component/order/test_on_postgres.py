@@ -470,6 +470,26 @@ async def test_what_a_start_has_waited_for_in_vain_comes_with_what_to_do_about_i
         await process(make_url(url).set(port=port).render_as_string(hide_password=False)).__aenter__()
 
 
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE TABLE stateset_order.orders (id int)", "orders"),
+        ("CREATE SEQUENCE stateset_order.orders", "orders"),
+        ("CREATE TYPE stateset_order.orders AS ENUM ('a')", "orders"),
+        ("CREATE DOMAIN stateset_order.log AS int", "log"),
+    ],
+)
+async def test_a_schema_of_that_name_that_is_somebody_elses_is_refused(url: str, statement: str, named: str) -> None:
+    async with service_role(url) as own:
+        await administer(
+            url, f"CREATE SCHEMA stateset_order; GRANT ALL ON SCHEMA stateset_order TO {make_url(own).username}"
+        )
+        await administer(url, statement)  # whose owner has given nobody a right to it
+        for whoever in (url, own):
+            with pytest.raises(StartupError, match=f"^the schema stateset_order holds {named}, which is not ours: "):
+                await process(whoever).__aenter__()
+
+
 @asynccontextmanager
 async def service_role(url: str) -> AsyncIterator[str]:
     """The URL with a role that may log in, and no more than everybody."""
