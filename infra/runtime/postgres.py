@@ -239,7 +239,7 @@ def connect_arguments(url: URL) -> dict[str, Any]:
 
 
 def _make_ready(driver: Any) -> None:  # noqa: ANN401 - as below
-    """A new session waits for the disk: the database may have been set otherwise since a service was started on it.
+    """A new session waits for the disk: the database may have been set otherwise since the service was started on it.
 
     Whoever has it wait for standbys, too, or in another way, is left that.
     """
@@ -310,7 +310,7 @@ async def _analyze(engine: AsyncEngine, name: str) -> None:
 def _refuse_unfit(connection: Connection, name: str) -> None:
     """What could lose or not hold what it is given, and a pooler that does not pass on what sessions ask for."""
     asked = {**_SESSION, "search_path": name}
-    names = [*_DURABLE, *asked, "server_encoding", "transaction_read_only"]
+    names = [*asked, "server_encoding", "transaction_read_only"]
     shown = {row.name: row.value for row in connection.execute(_SETTINGS, {"names": names})}
     if shown["transaction_read_only"] == "on":
         if connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one():
@@ -319,9 +319,8 @@ def _refuse_unfit(connection: Connection, name: str) -> None:
             "transactions are read only on the PostgreSQL server: set default_transaction_read_only = off there, "
             "or name another with --database"
         )
-    for setting in _DURABLE:
-        if shown[setting] == "off":
-            raise StartupError(f"the PostgreSQL server runs with {setting} = off and could lose what it has committed")
+    for setting in connection.execute(_OFF, {"names": list(_DURABLE)}).scalars():
+        raise StartupError(f"the PostgreSQL server runs with {setting} = off and could lose what it has committed")
     if shown["server_encoding"] not in _ENCODINGS:
         raise StartupError(
             f"the encoding of the database, {shown['server_encoding']}, has not every character: "
@@ -354,6 +353,8 @@ _NAMES: Final = text("""
     WHERE nspname = :name AND typcategory <> 'A'
     ORDER BY 1
 """)
+# What others have set, not what a session has set for itself.
+_OFF: Final = text("SELECT name FROM pg_settings WHERE name = ANY(CAST(:names AS text[])) AND reset_val = 'off'")
 _WAIT_FOR_DISK: Final = """
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
 """

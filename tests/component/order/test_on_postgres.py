@@ -338,8 +338,13 @@ async def test_sessions_wait_for_the_disk_whatever_the_database_is_set_to_meanwh
             await administer(url, f"ALTER DATABASE {make_url(url).database} SET synchronous_commit = {told}")
             for use in (database.read, database.write):
                 assert await once_it_answers(use, waits) == held
-    async with process(url) as ours:
-        assert not (await ours.writer.submit(submission(place(1)))).refused
+
+
+async def test_a_database_whose_commits_do_not_wait_for_the_disk_is_refused(url: str) -> None:
+    await administer(url, f"ALTER DATABASE {make_url(url).database} SET synchronous_commit = off")
+    with pytest.raises(StartupError, match="synchronous_commit = off"):
+        async with process(url):
+            pytest.fail("it started")
 
 
 async def once_it_answers(
