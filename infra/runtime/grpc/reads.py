@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ _PAGE_DEFAULT: Final = 50
 _PAGE_MAX: Final = 500
 _WAIT_SHARE: Final = 0.9  # of the caller's time: the rest brings our answer to it before it gives up by itself
 _NUMBER_MAX: Final = 2**63 - 1
+_NO_TEXT: Final = re.compile("[\0\ud800-\udfff]")  # what no request can hold, and so no key
 
 Key = Sequence[str | int]
 """What a list is sorted by: unlike for any two of its items."""
@@ -155,5 +157,5 @@ def _text(value: str) -> str:
 def _is_part(part: object, kind: type) -> bool:
     """Whether a database can be asked for it: callers may make tokens of their own."""
     if isinstance(part, str):
-        return kind is str and part.isprintable()
+        return kind is str and not _NO_TEXT.search(part)
     return kind is int and type(part) is int and abs(part) <= _NUMBER_MAX

@@ -80,6 +80,18 @@ async def test_subscriptions_are_listed_by_name_page_by_page() -> None:
         assert found == [["s-1", "s-2"], ["s-3", "s-4"], ["s-5"]]
 
 
+async def test_a_list_goes_on_behind_every_name_that_a_subscription_may_have() -> None:
+    names = [f"{number}{character}" for number, character in enumerate("\u3000\u200d\n\u00a0\x7f\ud7ff\U0010ffff")]
+    async with open_server(LogMaker().source) as client:
+        for name in names:
+            await create(client, name, LATEST)
+        found, request = [], sync.ListSubscriptionsRequest(page_size=1)
+        while (reply := await client.stub.ListSubscriptions(request)).next_page_token:
+            found += [each.name for each in reply.subscriptions]
+            request.page_token = reply.next_page_token
+        assert [*found, reply.subscriptions[0].name] == names
+
+
 async def test_a_seek_ends_the_open_streams_as_fenced_and_the_next_one_starts_there() -> None:
     log = LogMaker()
     log.groups(12)
