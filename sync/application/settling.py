@@ -49,7 +49,7 @@ class Settling:
         through = session.check_ack(request)
         told = partial(session.acking.acked, request.ack_id)
         if not session.acking.finish_through(through, self._now()):
-            told(AckOutcome(status=AckStatus.OUT_OF_ORDER, floors={}))
+            told(AckOutcome(status=AckStatus.OUT_OF_ORDER, floors=dict(enumerate(session.acking.floors or ()))))
             return
         ack = Ack(key=key, ack_id=request.ack_id, delivery_epoch=self._delivery_epoch, through=through)
         await self._acks.submit(ack, self._answer(told))
