@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from infra.kernel.position import Position, PositionFilterMismatchError, check_log, check_start
+from infra.runtime.lifespan import background
 from sync.application.acks import Acks
 from sync.application.freshness import Freshness
 from sync.application.horizons import Horizons
@@ -48,27 +49,21 @@ class Floors:
             SourceUnavailableError: It says more than is known here, and the log cannot be asked.
         """
         ack = await self._ack(Checkpoint(key=key, delivery_epoch=delivery_epoch, through=through))
-        answered: asyncio.Future[AckOutcome] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[AckOutcome | Exception] = asyncio.get_running_loop().create_future()
 
         def answer(outcome: AckOutcome | Exception) -> None:
-            if answered.cancelled():
-                return
-            if isinstance(outcome, Exception):
-                answered.set_exception(outcome)
-            else:
+            if not answered.cancelled():
                 answered.set_result(outcome)
 
         await self._acks.submit(ack, answer)
-        outcome = await answered
-        if outcome.status is AckStatus.OTHER_FILTER:
-            raise _other_filter(key)
+        outcome = _checked(key, await answered)
         nowhere = Position(log_epoch=through.log_epoch, next_seq=(0,) * len(through.next_seq))
         return outcome.status, nowhere.moved(outcome.floors)
 
     async def put(self, checkpoints: AsyncIterator[Checkpoint]) -> Summary:
         """Takes a caller's checkpoints as they come, and answers once all of them are durable.
 
-        Reads on only as the database keeps up. Earlier ones may be durable though a later one is refused.
+        Reads on only as the database keeps up, and no further once one is refused; others may be durable all the same.
 
         Raises:
             PositionError: One of them is of another log or filter, or ahead of this log.
@@ -76,28 +71,28 @@ class Floors:
         """
         summary, waiting = Summary(), 0
         done = asyncio.Event()
-        failed: list[Exception] = []
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def answered(key: SubscriptionKey, outcome: AckOutcome | Exception) -> None:
             nonlocal waiting
             waiting -= 1
-            if isinstance(outcome, Exception):
-                failed.append(outcome)
-            elif outcome.status is AckStatus.OTHER_FILTER:
-                failed.append(_other_filter(key))
-            else:
-                _count(summary, key.name, outcome.status)
+            try:
+                _count(summary, key.name, _checked(key, outcome).status)
+            except Exception as error:  # noqa: BLE001 - ends the call
+                if not refused.done():
+                    refused.set_exception(error)
             done.set()
 
-        async for checkpoint in checkpoints:
-            ack = await self._ack(checkpoint)
-            waiting += 1
-            await self._acks.submit(ack, lambda outcome, key=checkpoint.key: answered(key, outcome))  # type: ignore[misc]  # bound early
-        while waiting:
-            done.clear()
-            await done.wait()
-        if failed:
-            raise failed[0]
+        async with background(_until(refused), name="checkpoint-refused"):
+            async for checkpoint in checkpoints:
+                ack = await self._ack(checkpoint)
+                waiting += 1
+                await self._acks.submit(ack, lambda outcome, key=checkpoint.key: answered(key, outcome))  # type: ignore[misc]  # bound early
+            while waiting:
+                done.clear()
+                await done.wait()
+            if refused.done():  # at this moment
+                await refused
         return summary
 
     async def _ack(self, checkpoint: Checkpoint) -> Ack:
@@ -122,8 +117,16 @@ class Floors:
         return heads
 
 
-def _other_filter(key: SubscriptionKey) -> PositionFilterMismatchError:
-    return PositionFilterMismatchError(f"the position was reached under another filter than that of {key.name!r}")
+def _checked(key: SubscriptionKey, outcome: AckOutcome | Exception) -> AckOutcome:
+    if isinstance(outcome, Exception):
+        raise outcome
+    if outcome.status is AckStatus.OTHER_FILTER:
+        raise PositionFilterMismatchError(f"the position was reached under another filter than that of {key.name!r}")
+    return outcome
+
+
+async def _until(refused: asyncio.Future[None]) -> None:
+    await refused
 
 
 def _count(summary: Summary, name: str, status: AckStatus) -> None:

@@ -1,6 +1,7 @@
 """Checkpoints of many subscriptions in one call, over real gRPC."""
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import grpc.aio
 import pytest
@@ -9,6 +10,7 @@ from stateset.common.v1 import position_pb2
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2 as sync
 
+from infra.runtime.grpc import call
 from infra.runtime.grpc.wire import position_to_wire
 from tests.harness.sync_client import PLENTY, Client, open_server, refusal_of
 from tests.harness.sync_log import LogMaker
@@ -74,6 +76,42 @@ async def test_what_was_reached_under_another_filter_moves_no_floor() -> None:
         assert await floor_of(client, "s") == [1, 1, 1]
         await stream.say(ack=stream_pb2.Ack(ack_id="a", through=other))
         assert (await stream.refusal())[:2] == (StatusCode.INVALID_ARGUMENT, "POSITION_FILTER_MISMATCH")
+
+
+async def test_the_first_checkpoint_that_is_refused_ends_the_call_whatever_its_caller_goes_on_to_say() -> None:
+    log = LogMaker()
+    log.groups(30)
+    async with open_server(log.source) as client:
+        await eventually(lambda: log.source.confirmed == log.position)
+        epoch = await opened(client, "s")
+        other = position_to_wire(log.position._replace(filter_hash=b"another"))
+
+        async def said(count: int) -> AsyncIterator[sync.PutCheckpointsRequest]:
+            for _ in range(count):
+                yield checkpoint("s", epoch, other)
+            await asyncio.Event().wait()
+
+        for count in (1, 10**9):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await client.stub.PutCheckpoints(said(count), timeout=20)
+            assert refusal_of(raised.value)[:2] == (StatusCode.INVALID_ARGUMENT, "POSITION_FILTER_MISMATCH")
+
+
+async def test_a_call_without_a_deadline_is_given_one_however_long_its_caller_has_something_to_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call, "DEADLINE_SECONDS", 0.2)
+    log = LogMaker()
+    async with open_server(log.source) as client:
+        epoch = await opened(client, "s")
+
+        async def said() -> AsyncIterator[sync.PutCheckpointsRequest]:
+            while True:
+                yield checkpoint("s", epoch, position_to_wire(log.earliest))
+
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await client.stub.PutCheckpoints(said())
+        assert refusal_of(raised.value)[:2] == (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
 
 
 async def test_who_was_superseded_is_fenced_whatever_filter_it_had() -> None:
