@@ -28,6 +28,7 @@ from infra.kernel.position import Position, check_log
 from infra.runtime.addresses import refuse_taken
 from infra.runtime.clock import Clock, SystemClock
 from infra.runtime.database import Database, DatabaseUnavailableError
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.grpc.status import StalePositionError
 from infra.runtime.grpc.wire import position_from_wire, timestamp_from_wire
@@ -106,9 +107,10 @@ class ConsumerSettings(Settings):
 class Frontier:
     """How far the store is, when that was the whole log, and who waits for more."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, draining: Draining) -> None:
         self.position: Position | None = None
         self._clock = clock
+        self._draining = draining
         self._as_of_us = 0
         self._moved = asyncio.Event()
         STALENESS_SECONDS.set_function(lambda: max(0, clock.now_us() - self._as_of_us) / 1e6)
@@ -140,11 +142,12 @@ class Frontier:
             LogEpochChangedError: It is a position of another log.
             PositionMalformedError: It has another number of shards.
             StalePositionError: It did not get there within nine tenths of `seconds`.
+            StoppingError: The process is about to leave, and it did not get there before.
         """
         if not wanted.next_seq:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds * _WAIT_SHARE):
+            async with self._draining.waiting(), asyncio.timeout(seconds * _WAIT_SHARE):
                 while not self._covers(position_from_wire(wanted)):
                     await self._moved.wait()
                 return
@@ -188,7 +191,8 @@ async def serve(consumer: Consumer[Session], settings: ConsumerSettings, stop: a
         database = await stack.enter_async_context(
             open_database(settings.database, service=consumer.name, migrations=consumer.migrations)
         )
-        frontier = Frontier(SystemClock())
+        draining = Draining()
+        frontier = Frontier(SystemClock(), draining)
         await stack.enter_async_context(open_admin(settings.admin_address))
         port = await stack.enter_async_context(
             open_server(
@@ -196,7 +200,7 @@ async def serve(consumer: Consumer[Session], settings: ConsumerSettings, stop: a
                 consumer.services(database, frontier),
                 domain=f"{consumer.name}.stateset.dev",
                 errors={},
-                draining=asyncio.Event(),
+                draining=draining,
             )
         )
         projection = Projection(

@@ -11,6 +11,7 @@ from stateset.order.v1 import fulfillment_service_pb2, log_service_pb2, order_se
 
 from infra.runtime.addresses import refuse_taken
 from infra.runtime.clock import SystemClock
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.lifespan import StartupError
@@ -65,7 +66,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         raise StartupError("--grpc-shared-address is for processes on one PostgreSQL: a SQLite file serves one process")
     cluster = Cluster.read(settings.kafka_bootstrap_servers, settings.kafka_client_config)
     clock = SystemClock()
-    draining = asyncio.Event()
+    draining = Draining()
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(open_admin(settings.admin_address))
         database = await stack.enter_async_context(
@@ -92,7 +93,7 @@ async def serve(settings: OrderSettings, stop: asyncio.Event) -> None:
         orders = SqlOrders(database)
         grouped = GroupedReads(orders)
         await stack.enter_async_context(grouped.running())
-        commands, queries = Commands(writer), Queries(log, orders, grouped, heads)
+        commands, queries = Commands(writer), Queries(log, orders, grouped, heads, draining)
         streams = EventStreams(log, heads, clock, draining)
         await stack.enter_async_context(streams.running())
         records = RecordReads(SqlRecords(database), queries)

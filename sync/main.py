@@ -14,6 +14,7 @@ from infra.kernel.position import Position
 from infra.runtime.addresses import refuse_taken
 from infra.runtime.clock import Clock, SystemClock
 from infra.runtime.grpc.channel import open_channel
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.health import Condition
 from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.kafka.cluster import Cluster
@@ -162,12 +163,12 @@ async def _serving(
 ) -> AsyncIterator[int]:
     clock = SystemClock()
     ring = Ring(position.next_seq, ring_bytes_max=settings.ring_bytes_max)
-    freshness = Freshness(position, clock)
+    draining = Draining()
+    freshness = Freshness(position, clock, draining)
     acks = Acks(ports.subscriptions, clock)
     horizons = Horizons(ports.source, ring, freshness)
     meter = LagMeter(horizons, ring, freshness, clock)
     fresh = Condition(FRESH)
-    draining = asyncio.Event()
     # Two groups: where the first one fails, streams still end in words, and what has been acked is still answered.
     async with asyncio.TaskGroup() as tasks, asyncio.TaskGroup() as serving:
         openings = Openings(
@@ -217,7 +218,7 @@ async def _serving(
             places=ParkingPlaces(ports.parking, ports.subscriptions, streams),
             positions=Positions(ports.source, ports.offsets),
         )
-        servicer = SyncServicer(parts, clock, shards=len(position.next_seq))
+        servicer = SyncServicer(parts, clock, draining, shards=len(position.next_seq))
         service = Service(sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"], servicer)
         async with (
             open_server(
@@ -232,6 +233,7 @@ async def _serving(
                 listening,
                 _backends(settings, port),
                 streams,
+                draining,
                 shards=len(position.next_seq),
                 origins=settings.origins,
                 connections_max=settings.http_connections_max,

@@ -13,6 +13,7 @@ from stateset.stream.v1 import stream_pb2
 from infra.kernel.position import Position, check_log
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.opening import first_of
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_from_wire
@@ -35,7 +36,7 @@ _ACKS_MAX: Final = 1000  # acks that wait for their results; a caller that sends
 class EventStreams:
     """The two streaming RPCs of `OrderService`."""
 
-    def __init__(self, log: Log, heads: Heads, clock: Clock, draining: asyncio.Event) -> None:
+    def __init__(self, log: Log, heads: Heads, clock: Clock, draining: Draining) -> None:
         self._log = log
         self._heads = heads
         self._feed = Feed(log, heads, clock)
@@ -57,7 +58,7 @@ class EventStreams:
         self, requests: AsyncIterator[order_service_pb2.SubscribeOrderEventsRequest], _call: Call
     ) -> AsyncIterator[bytes]:
         """The same under the caller's credit; its acks become durable floors."""
-        first = await first_of(aiter(requests))
+        first = await first_of(aiter(requests), self._draining)
         asked = frames.open_from_wire(first.frame.open, self._feed.shards, acknowledged=True)
         opening = await self._feed.open(asked.start, asked.shards, asked.subscription)
         stream = self._stream(asked, opening)
@@ -96,7 +97,7 @@ class _Stream:
         feed: Feed,
         heads: Heads,
         clock: Clock,
-        draining: asyncio.Event,
+        draining: Draining,
         *,
         asked: frames.Asked,
         opening: Opening,

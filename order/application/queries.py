@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from infra.kernel.digest import Digest
 from infra.kernel.filter import Term
 from infra.kernel.position import AtLeast, Position, check_log
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.status import StalePositionError
 from order.application.grouped_reads import GroupedReads
 from order.application.heads import Heads
@@ -16,11 +17,12 @@ from order.domain.errors import OrderNotFoundError
 class Queries:
     """Every call waits first until the log includes what its caller has seen; see `reach` for its refusals."""
 
-    def __init__(self, log: Log, orders: Orders, grouped: GroupedReads, heads: Heads) -> None:
+    def __init__(self, log: Log, orders: Orders, grouped: GroupedReads, heads: Heads, draining: Draining) -> None:
         self._log = log
         self._orders = orders
         self._grouped = grouped
         self._heads = heads
+        self._draining = draining
 
     async def order(self, order_id: str, at_least: AtLeast) -> StoredOrder:
         """One order.
@@ -73,12 +75,15 @@ class Queries:
             LogEpochChangedError: It is a position of another log.
             PositionMalformedError: It has another number of shards.
             StalePositionError: The log did not get there in time.
+            StoppingError: The service is about to leave, and the log did not get there before.
         """
         wanted = at_least.position
         if wanted is None:
             return
         check_log(wanted, self._log.log_epoch, self._log.shards)
-        if not await self._heads.reached(wanted, at_least.seconds):
+        async with self._draining.waiting():
+            reached = await self._heads.reached(wanted, at_least.seconds)
+        if not reached:
             raise StalePositionError(
                 f"the log is at {list(self._heads.position.next_seq)}, not yet at the position asked"
             )

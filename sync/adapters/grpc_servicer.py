@@ -11,6 +11,7 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.opening import first_of
 from infra.runtime.grpc.reads import at_least, filtered, listing
 from infra.runtime.grpc.wire import freshness_to_wire, position_to_wire
@@ -46,7 +47,7 @@ class Parts:
 class SyncServicer(ManagementServicer, ParkingServicer, PositionServicer):
     """Serves `stateset.sync.v1.SyncService`."""
 
-    def __init__(self, parts: Parts, clock: Clock, *, shards: int) -> None:
+    def __init__(self, parts: Parts, clock: Clock, draining: Draining, *, shards: int) -> None:
         ManagementServicer.__init__(self, parts.management, parts.floors)
         ParkingServicer.__init__(self, parts.places)
         PositionServicer.__init__(self, parts.positions)
@@ -55,6 +56,7 @@ class SyncServicer(ManagementServicer, ParkingServicer, PositionServicer):
         self._queries = parts.queries
         self._lags = parts.lags
         self._clock = clock
+        self._draining = draining
         self._shards = shards
 
     async def StreamEvents(
@@ -71,7 +73,7 @@ class SyncServicer(ManagementServicer, ParkingServicer, PositionServicer):
     ) -> AsyncGenerator[bytes, None]:
         """See the contract."""
         requests = aiter(requests)
-        first = await first_of(requests)
+        first = await first_of(requests, self._draining)
         asked = open_from_wire(first.frame.open, path="frame.open", shards=self._shards, durable=True)
         async with (
             self._streams.open(asked, call.principal, client_frames(requests)) as stream,

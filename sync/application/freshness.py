@@ -8,6 +8,7 @@ from typing import Final
 
 from infra.kernel.position import AtLeast, Position, check_log
 from infra.runtime.clock import Clock
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.status import StalePositionError
 from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
@@ -26,11 +27,12 @@ _log = get_logger(__name__)
 class Freshness:
     """The read model's position, who waits for it, and the readings of the log's head that it does not cover yet."""
 
-    def __init__(self, position: Position, clock: Clock) -> None:
+    def __init__(self, position: Position, clock: Clock, draining: Draining) -> None:
         self.position = position
         self.head: LogHead | None = None
         self.as_of_us = 0
         self._clock = clock
+        self._draining = draining
         self._pending: list[LogHead] = []
         self._history: list[LogHead] = []
         self._moved = asyncio.Event()
@@ -75,13 +77,14 @@ class Freshness:
             LogEpochChangedError: It is a position of another log.
             PositionMalformedError: It has another number of shards.
             StalePositionError: It did not get there in time.
+            StoppingError: The server is about to leave, and it did not get there before.
         """
         wanted = at_least.position
         if wanted is None:
             return
         check_log(wanted, self.position.log_epoch, len(self.position.next_seq))
         with suppress(TimeoutError):
-            async with asyncio.timeout(at_least.seconds):
+            async with self._draining.waiting(), asyncio.timeout(at_least.seconds):
                 while not self.position.covers(wanted):
                     await self._moved.wait()
                 return

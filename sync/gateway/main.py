@@ -13,6 +13,7 @@ from stateset.risk.v1 import risk_service_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.grpc.channel import open_channel
+from infra.runtime.grpc.draining import Draining
 from sync.application.subscribe import Streams
 from sync.gateway.app import App, with_middleware
 from sync.gateway.documents import documents
@@ -38,6 +39,7 @@ async def open_gateway(
     listening: socket.socket,
     backends: Mapping[str, str],
     streams: Streams,
+    draining: Draining,
     *,
     shards: int,
     origins: frozenset[str],
@@ -49,6 +51,7 @@ async def open_gateway(
         listening: Where.
         backends: By name of `FILES`, the gRPC address of who serves those services.
         streams: Serves the streams of events.
+        draining: Ends those that only wait for their caller's Open.
         shards: How many shards the log has.
         origins: Whose pages may use it in a browser, beside its own.
         connections_max: How many connections there may be at once.
@@ -68,7 +71,7 @@ async def open_gateway(
                 **documents(transcoder.rules, EVENTS_PATHS, EVENTS_MESSAGES),
                 EVENTS_PATH: Events(streams, shards=shards, allowed_origins=origins).answer,
             },
-            sockets={"/v1/stream": Socket(streams, shards=shards, allowed_origins=origins).serve},
+            sockets={"/v1/stream": Socket(streams, draining, shards=shards, allowed_origins=origins).serve},
         )
         served_app = with_middleware(app, allowed_origins=origins)
         await stack.enter_async_context(open_http(listening, served_app, connections_max=connections_max))

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from fcntl import ioctl
 from http import HTTPStatus
@@ -31,6 +31,7 @@ _UNREAD_MS: Final = 60_000  # that a peer may take nothing of what was sent
 PING_SECONDS: Final = 20.0  # on a WebSocket, so that a peer that has gone is missed even where nothing is sent
 _MESSAGE_BYTES_MAX: Final = 262_144  # of a WebSocket, received
 _DRAIN_SECONDS: Final = 5
+_GOODBYE_SECONDS: Final = 2.0  # for a reader to make room for it; who takes nothing cannot be told anything
 _STARTED_SECONDS: Final = 10.0
 _WAITING_MAX: Final = 2_048  # connections that nobody has accepted yet
 _HEAD_TOO_LARGE: Final = RequestRefusedError("HEADERS_TOO_LARGE", f"the headers have more than {HEAD_BYTES_MAX} bytes")
@@ -95,10 +96,12 @@ async def open_http(listening: socket.socket, app: ASGIApp, *, connections_max: 
         try:
             yield
         finally:
+            cutting = asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, server.cut_stalled)
             if server.server_state.tasks:  # streams: asked to exit, the server would break off their goodbyes
                 await asyncio.wait(server.server_state.tasks, timeout=_DRAIN_SECONDS)
             server.should_exit = True
             await server.ended.wait()
+            cutting.cancel()
 
 
 class _Config(uvicorn.Config):
@@ -118,6 +121,13 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+    def cut_stalled(self) -> None:
+        """Ends connections whose readers leave what they were sent."""
+        connections: Sequence[Any] = tuple(self.server_state.connections)
+        for connection in connections:
+            if connection.is_full():
+                connection.abort()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -11,6 +11,7 @@ from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.grpc.call import LOCAL
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.opening import first_of
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 from infra.runtime.grpc.wire import position_of_token, position_to_wire
@@ -38,8 +39,9 @@ _PARTS: Final = {"frame", "token"}
 class Socket:
     """Serves each WebSocket as one stream."""
 
-    def __init__(self, streams: Streams, *, shards: int, allowed_origins: frozenset[str]) -> None:
+    def __init__(self, streams: Streams, draining: Draining, *, shards: int, allowed_origins: frozenset[str]) -> None:
         self._streams = streams
+        self._draining = draining
         self._shards = shards
         self._allowed_origins = allowed_origins
         self._texts = Texts(as_message, in_message)
@@ -69,7 +71,7 @@ class Socket:
 
     async def _stream(self, socket: WebSocket) -> int:
         requests = aiter(_requests(socket))
-        first = await first_of(requests)
+        first = await first_of(requests, self._draining)
         opening = first.frame.open
         opening.batch_events_max = opening.batch_events_max or BATCH_EVENTS
         asked = tokened(open_from_wire(opening, path=_PATH, shards=self._shards, durable=True), _PATH)

@@ -9,6 +9,7 @@ from stateset.order.v1 import order_service_pb2, order_service_pb2_grpc
 
 from infra.runtime.clock import Clock
 from infra.runtime.grpc.channel import open_channel
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.server import Service, open_server
 from order.adapters.commands import Commands
 from order.adapters.grpc_erasures import Erasures
@@ -60,8 +61,8 @@ async def held_service(log: HeldLog, clock: Clock, limits: WriterLimits) -> Asyn
     """The stub of an Order Service on the log; the commits are free when it ends."""
     heads = Heads(log.log_epoch, [1] * SHARDS)
     writer = Writer(log, WireCodec(log.log_epoch, SHARDS), heads, clock, limits, Policy())
-    grouped, draining = GroupedReads(log), asyncio.Event()
-    commands, queries = Commands(writer), Queries(log, log, grouped, heads)
+    grouped, draining = GroupedReads(log), Draining()
+    commands, queries = Commands(writer), Queries(log, log, grouped, heads, draining)
     servicer = OrderServicer(
         commands,
         OrderIngest(writer),

@@ -19,6 +19,7 @@ from consumers.runner import Consumer, Frontier
 from consumers.store import FoldSession
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import Database
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.server import open_server
 from infra.runtime.sql import open_database
 from tests.harness.fake_sync_events import eventually
@@ -51,7 +52,7 @@ async def serving(consumer: Consumer[Session], folder: Path, *, events_max: int 
         FakeSync.start(shards=3) as sync,
         open_consumer(consumer, f"sqlite:///{folder}/{consumer.name}.db") as database,
     ):
-        frontier = Frontier(SystemClock())
+        frontier = Frontier(SystemClock(), Draining())
         services = consumer.services(database, frontier)
         projection = Projection(
             sync.address,
@@ -63,7 +64,7 @@ async def serving(consumer: Consumer[Session], folder: Path, *, events_max: int 
             on_commit=frontier.advance,
         )
         async with (
-            open_server("127.0.0.1:0", services, domain="test", errors={}, draining=asyncio.Event()) as port,
+            open_server("127.0.0.1:0", services, domain="test", errors={}, draining=Draining()) as port,
             grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
             asyncio.TaskGroup() as tasks,  # a projection that ends by itself fails the test that it is for
         ):

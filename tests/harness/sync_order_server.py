@@ -9,6 +9,7 @@ from stateset.stream.v1 import stream_pb2
 
 from infra.kernel.position import Position
 from infra.runtime.grpc.call import Call
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.grpc.wire import position_from_wire, position_to_wire, timestamp_to_wire
 from sync.adapters.wire import pieces_to_wire
@@ -108,6 +109,6 @@ async def serve_orders(fake: FakeOrderService, address: str = "127.0.0.1:0") -> 
         Service(order_service_pb2.DESCRIPTOR.services_by_name["OrderService"], fake),
         Service(log_service_pb2.DESCRIPTOR.services_by_name["LogService"], fake),
     ]
-    draining = asyncio.Event()
+    draining = Draining()
     async with open_server(address, services, domain="order.stateset.dev", errors={}, draining=draining) as port:
         yield f"127.0.0.1:{port}"

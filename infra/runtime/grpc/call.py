@@ -91,6 +91,7 @@ class Method:
 
         async def handle(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:  # noqa: ANN401 - any message
             started, call = time.perf_counter(), None
+            self._door.begin()
             try:
                 call = self._admit(request, context, DEADLINE_SECONDS)
                 if call.bounded:  # gRPC cancels it in time; another timer would cost as much as reading the request
@@ -106,6 +107,7 @@ class Method:
                 self._ok.inc()
                 return reply
             finally:
+                self._door.end()
                 self._seconds.observe(time.perf_counter() - started)
             refusal = self._refuse(status, context)
             del request, call, context  # see _refuse

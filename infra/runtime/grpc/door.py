@@ -1,4 +1,4 @@
-"""Whether calls are let in: a server that is about to stop refuses them first, in words."""
+"""Whether calls are let in: a server that is about to stop refuses them first, in words, and sees those inside out."""
 
 import asyncio
 from contextlib import suppress
@@ -20,6 +20,8 @@ class Door:
     def __init__(self) -> None:
         self._shut = False
         self._refused = 0
+        self._working = 0
+        self._ended = asyncio.Event()
 
     def enter(self) -> None:
         """To be called by every call before anything is done.
@@ -31,6 +33,15 @@ class Door:
             self._refused += 1
             raise StoppingError("stopping, nothing was done; try again")
 
+    def begin(self) -> None:
+        """A call has begun whose one reply is still to come. Streams end by themselves, and are not counted."""
+        self._working += 1
+
+    def end(self) -> None:
+        """Such a call has its reply, or none to come."""
+        self._working -= 1
+        self._ended.set()
+
     async def shut(self) -> None:
         """Refuses whoever comes from now on; returns once nobody does, or after a second."""
         self._shut = True
@@ -40,3 +51,11 @@ class Door:
                 while self._refused != before:
                     before = self._refused
                     await asyncio.sleep(_QUIET_SECONDS)
+
+    async def emptied(self, within_seconds: float) -> None:
+        """Returns once no reply is still to come, or when the time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                while self._working:
+                    self._ended.clear()
+                    await self._ended.wait()

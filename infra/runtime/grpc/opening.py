@@ -6,6 +6,7 @@ from typing import Final, Protocol, TypeVar
 
 from stateset.stream.v1 import stream_pb2
 
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.status import InvalidRequestError, Violation
 
 OPEN_SECONDS: Final = 10.0  # a caller that begins a stream and says nothing is not waited for
@@ -22,14 +23,15 @@ class Framed(Protocol):
 Request = TypeVar("Request", bound=Framed)
 
 
-async def first_of(requests: AsyncIterator[Request]) -> Request:
+async def first_of(requests: AsyncIterator[Request], draining: Draining) -> Request:
     """The frame that opens the stream.
 
     Raises:
         InvalidRequestError: The first frame opens none, or none has come in time.
+        StoppingError: The process is about to leave, and none has come.
     """
     try:
-        async with asyncio.timeout(OPEN_SECONDS):
+        async with draining.waiting(), asyncio.timeout(OPEN_SECONDS):
             first = await anext(requests, None)
     except TimeoutError as error:
         raise InvalidRequestError([Violation("frame.open", f"must come within {OPEN_SECONDS:g} s")]) from error

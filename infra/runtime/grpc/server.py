@@ -1,6 +1,5 @@
 """A gRPC server from contracts: every method of a service is registered, guarded and drained alike."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -13,8 +12,9 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from infra.runtime.grpc.call import Method
+from infra.runtime.grpc.call import Method, UnaryHandler
 from infra.runtime.grpc.door import Door
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.health import Condition, Health, tell
 from infra.runtime.grpc.status import ErrorTable
 from infra.runtime.lifespan import StartupError, background
@@ -22,7 +22,10 @@ from infra.runtime.lifespan import StartupError, background
 MESSAGE_BYTES_MAX: Final = 262_144  # received; an order with all its lines fits
 FRAME_BYTES_MAX: Final = 1_048_576  # sent; a frame of a stream fits
 _REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
-DRAIN_SECONDS: Final = 10.0  # streams end by themselves in far less; unary calls have their own deadline
+DRAIN_SECONDS: Final = 10.0  # for calls that work: what only waits ends by itself, and so do streams
+# For what the last calls were answered to go out, and for GoAway to reach streams whose readers take so long to take
+# anything. Who takes nothing at all cannot be told anything, either.
+_GOODBYE_SECONDS: Final = 2.0
 
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a second process on the port must fail, not share it, unless it is meant to
@@ -58,20 +61,21 @@ async def open_server(
     *,
     domain: str,
     errors: ErrorTable,
-    draining: asyncio.Event,
+    draining: Draining,
     shared_address: str = "",
     conditions: Sequence[Condition] = (),
 ) -> AsyncIterator[int]:
     """Serves until the context ends, then drains.
 
-    Health says NOT_SERVING, `draining` is set, new calls are refused, those under way end, and the port is free.
+    Health says NOT_SERVING, `draining` is set, new calls are refused, those under way end, and the port is free. Nobody
+    waits long for a stream whose reader takes nothing any more.
 
     Args:
         address: `host:port`; port 0 takes any free one.
         services: What to serve. Health and reflection are added.
         domain: Who speaks in errors, such as "order.stateset.dev".
         errors: The services' own refusals.
-        draining: Long streams watch it and end themselves.
+        draining: Long streams watch it and end themselves; so does what only waits.
         shared_address: `host:port` to serve at as well, together with other processes that say the same; the system
             deals new connections out among them. Empty for none.
         conditions: Told by the health service under their names.
@@ -86,7 +90,7 @@ async def open_server(
     server = grpc.aio.server(options=tuple(options.items()))
     door = Door()
     for service in services:
-        server.add_generic_rpc_handlers((_handlers(service, domain, errors, door),))
+        server.add_generic_rpc_handlers((_handlers(service, domain, errors, door, draining),))
     checks = Health(draining)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [service.descriptor.full_name for service in services]
@@ -106,7 +110,8 @@ async def open_server(
         await checks.enter_graceful_shutdown()
         draining.set()
         await door.shut()
-        await server.stop(DRAIN_SECONDS)
+        await door.emptied(DRAIN_SECONDS)
+        await server.stop(_GOODBYE_SECONDS)
 
 
 def _reflect(names: Sequence[str], server: grpc.aio.Server) -> None:
@@ -134,11 +139,13 @@ def _bind(server: grpc.aio.Server, address: str, option: str) -> int:
     return port
 
 
-def _handlers(service: Service, domain: str, errors: ErrorTable, door: Door) -> grpc.GenericRpcHandler:
+def _handlers(
+    service: Service, domain: str, errors: ErrorTable, door: Door, draining: Draining
+) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(
         service.descriptor.full_name,
         {
-            method.name: _handler(method, getattr(service.servicer, method.name), domain, errors, door)
+            method.name: _handler(method, getattr(service.servicer, method.name), domain, errors, door, draining)
             for method in service.descriptor.methods
         },
     )
@@ -150,6 +157,7 @@ def _handler(
     domain: str,
     errors: ErrorTable,
     door: Door,
+    draining: Draining,
 ) -> Any:  # noqa: ANN401 - gRPC has one class for all four kinds
     method = Method(descriptor, domain, errors, door)
     kinds: dict[tuple[bool, bool], tuple[Any, Any]] = {
@@ -159,11 +167,18 @@ def _handler(
         (True, True): (grpc.stream_stream_rpc_method_handler, method.stream),
     }
     make, wrap = kinds[descriptor.client_streaming, descriptor.server_streaming]
+    if descriptor.client_streaming and not descriptor.server_streaming:
+        behaviour = _heard(behaviour, draining)
     return make(
         wrap(behaviour),
         request_deserializer=_reader(descriptor),
         response_serializer=_serialize,
     )
+
+
+def _heard(behaviour: UnaryHandler, draining: Draining) -> UnaryHandler:
+    """Who has more to say before its one reply is waited for, until the server drains."""
+    return lambda requests, call: behaviour(draining.heard(requests), call)
 
 
 def _reader(descriptor: MethodDescriptor) -> Callable[[bytes], Any]:

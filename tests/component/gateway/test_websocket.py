@@ -192,6 +192,33 @@ async def test_a_drain_says_goodbye() -> None:
     await http.aclose()
 
 
+async def test_who_has_not_said_what_it_wants_is_told_that_the_server_stops() -> None:
+    async with open_server(LogMaker().source) as client:
+        http = httpx.AsyncClient(base_url=client.http)
+        connecting = socket_of(http)
+        socket = await connecting.__aenter__()
+    assert "STOPPING" in str(await socket.recv())
+    assert await close_code(socket) == 1013
+    await connecting.__aexit__(None, None, None)
+    await http.aclose()
+
+
+async def test_a_reader_that_takes_nothing_does_not_keep_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sync.gateway.server._DRAIN_SECONDS", 600)
+    log = LogMaker()
+    async with asyncio.timeout(60) as patience, httpx.AsyncClient() as http:
+        async with open_server(log.source) as client:
+            http.base_url = httpx.URL(client.http)
+            connecting = socket_of(http, max_queue=1, ping_interval=None)  # it would leave by itself
+            stuck = await connecting.__aenter__()
+            await say(stuck, open=ALL)
+            await hear(stuck, "progress")
+            log.groups(5_000, padding=4_000)  # more than the buffers of a connection hold
+            await read_socket(http, Seen(), 5_000)
+        assert not patience.expired()
+        await connecting.__aexit__(None, None, None)
+
+
 async def test_a_stream_that_has_lasted_long_enough_ends_itself_and_says_where_to_go_on() -> None:
     log = LogMaker()
     log.groups(5)

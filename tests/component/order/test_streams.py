@@ -1,5 +1,6 @@
 """The log's streams over real gRPC, on a real SQLite file."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,26 @@ async def test_a_drain_says_goodbye_and_ends_streams_well(service: OrderService)
     assert (await read_until(stream, "closed")).closed.status.code == 0
     assert await stream.read() is grpc.aio.EOF
     assert await stream.code() == grpc.StatusCode.OK
+
+
+async def never() -> AsyncIterator[order_service_pb2.IngestOrdersRequest]:
+    await asyncio.Event().wait()
+    yield order_service_pb2.IngestOrdersRequest()
+
+
+@pytest.mark.parametrize("waits", ["SubscribeOrderEvents", "IngestOrders", "GetOrder"])
+async def test_a_call_that_only_waits_is_told_that_the_service_stops(service: OrderService, waits: str) -> None:
+    position = (await service.place(1, order_id="o-1")).position
+    position.next_seq[0] += 1_000_000
+    read = order_service_pb2.GetOrderRequest(order_id="o-1", min_position=position)
+    arguments = {"SubscribeOrderEvents": (), "IngestOrders": (never(),), "GetOrder": (read,)}[waits]
+    call = getattr(service.orders, waits)(*arguments, timeout=60)
+    await service.place(1, order_id="o-2")  # so that what was sent before has come
+    service.stop.set()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await (call.read() if waits == "SubscribeOrderEvents" else call)
+    told = refused(raised.value)
+    assert (told.code, told.reason, told.retry_seconds) == (grpc.StatusCode.UNAVAILABLE, "STOPPING", 0.2)
 
 
 async def test_one_subscription_too_many_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from consumers.portfolio.main import PORTFOLIO
 from consumers.portfolio.store import PortfolioStore
 from consumers.runner import Frontier
 from infra.runtime.clock import SystemClock
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.server import open_server
 from tests.harness.fake_sync_events import eventually, line, order_event
 from tests.harness.portfolio_store import open_portfolio
@@ -39,7 +40,7 @@ class Portfolio:
 @pytest.fixture
 async def portfolio(tmp_path: Path) -> AsyncIterator[Portfolio]:
     async with FakeSync.start(shards=2) as sync, open_portfolio(tmp_path) as database:
-        frontier = Frontier(SystemClock())
+        frontier = Frontier(SystemClock(), Draining())
         projection = Projection(
             sync.address,
             "portfolio",
@@ -50,7 +51,7 @@ async def portfolio(tmp_path: Path) -> AsyncIterator[Portfolio]:
         )
         services = PORTFOLIO.services(database, frontier)
         async with (
-            open_server("127.0.0.1:0", services, domain="portfolio", errors={}, draining=asyncio.Event()) as port,
+            open_server("127.0.0.1:0", services, domain="portfolio", errors={}, draining=Draining()) as port,
             grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
         ):
             task = asyncio.create_task(projection.run(), name="projection")

@@ -17,10 +17,11 @@ from grpc_reflection.v1alpha import reflection_pb2
 from prometheus_client import REGISTRY
 from stateset.order.v1 import log_service_pb2, log_service_pb2_grpc
 
-from infra.runtime.grpc import call
+from infra.runtime.grpc import call, server
 from infra.runtime.grpc.call import Call, access_of
 from infra.runtime.grpc.channel import open_channel
 from infra.runtime.grpc.door import Door
+from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.server import Service, open_server
 from infra.runtime.grpc.status import COMMON_ERRORS, refusal_of, to_status
 from order.adapters.grpc_status import DOMAIN, ERRORS
@@ -93,7 +94,7 @@ def troubled() -> Troubled:
 async def channel(troubled: Troubled) -> AsyncIterator[grpc.aio.Channel]:
     service = Service(log_service_pb2.DESCRIPTOR.services_by_name["LogService"], troubled)
     async with (
-        open_server("127.0.0.1:0", [service], domain=DOMAIN, errors=ERRORS, draining=asyncio.Event()) as port,
+        open_server("127.0.0.1:0", [service], domain=DOMAIN, errors=ERRORS, draining=Draining()) as port,
         open_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield channel
@@ -266,6 +267,24 @@ async def test_a_call_that_cancels_itself_is_answered(stub: Any, troubled: Troub
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_call_that_works_is_answered_though_the_server_stops(
+    troubled: Troubled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_GOODBYE_SECONDS", 1.0)
+    troubled.seconds = 1.5
+    service = Service(log_service_pb2.DESCRIPTOR.services_by_name["LogService"], troubled)
+    async with AsyncExitStack() as stack:
+        serving = AsyncExitStack()
+        opening = open_server("127.0.0.1:0", [service], domain=DOMAIN, errors=ERRORS, draining=Draining())
+        port = await serving.enter_async_context(opening)
+        channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{port}"))
+        stub: Any = log_service_pb2_grpc.LogServiceStub(channel)
+        calling = asyncio.ensure_future(stub.GetLogHead(log_service_pb2.GetLogHeadRequest(), timeout=60))
+        await troubled.called.wait()
+        await serving.aclose()
+        assert (await calling).log_epoch == "e"
+
+
 async def test_whoever_comes_while_the_server_stops_is_told_to_try_again(troubled: Troubled) -> None:
     service = Service(log_service_pb2.DESCRIPTOR.services_by_name["LogService"], troubled)
     answers: list[str] = []
@@ -281,8 +300,8 @@ async def test_whoever_comes_while_the_server_stops_is_told_to_try_again(trouble
 
     async with AsyncExitStack() as stack:
         callers = await stack.enter_async_context(asyncio.TaskGroup())
-        server = open_server("127.0.0.1:0", [service], domain=DOMAIN, errors=ERRORS, draining=asyncio.Event())
-        port = await stack.enter_async_context(server)
+        serving = open_server("127.0.0.1:0", [service], domain=DOMAIN, errors=ERRORS, draining=Draining())
+        port = await stack.enter_async_context(serving)
         channel = open_channel(f"127.0.0.1:{port}")
         for _ in range(CROWD):
             callers.create_task(call_until_refused(channel))

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from infra.runtime.clock import ManualClock
+from infra.runtime.grpc.draining import Draining
 from sync.adapters.memory import MemorySource
 from sync.application import freshness as module
 from sync.application.freshness import Freshness
@@ -24,7 +25,7 @@ class Bench:
     def __init__(self) -> None:
         self.log = LogMaker()
         self.clock = ManualClock()
-        self.freshness = Freshness(self.log.position, self.clock)
+        self.freshness = Freshness(self.log.position, self.clock, Draining())
         self.meanwhile: Callable[[], object] = lambda: None
         self.log.source = TickingSource(self)
         self._began = self.clock.monotonic()

@@ -2,6 +2,7 @@
 
 from infra.kernel.position import Position
 from infra.runtime.clock import SystemClock
+from infra.runtime.grpc.draining import Draining
 from sync.application.freshness import Freshness
 from sync.application.horizons import Horizons
 from sync.application.lag import LagMeter
@@ -13,7 +14,7 @@ from tests.harness.sync_log import EPOCH, LogMaker
 
 
 def test_on_a_log_that_stands_still_readers_that_stand_ever_differently_fill_no_memory() -> None:
-    freshness = Freshness(Position(log_epoch=EPOCH, next_seq=(1,)), SystemClock())
+    freshness = Freshness(Position(log_epoch=EPOCH, next_seq=(1,)), SystemClock(), Draining())
     ring = Ring((1,), ring_bytes_max=1 << 20)
     meter = LagMeter(Horizons(LogMaker(1).source, ring, freshness), ring, freshness, SystemClock())
     horizons = set()
