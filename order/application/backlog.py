@@ -13,7 +13,7 @@ class ShardBacklog:
 
     Attributes:
         next_seq: The first event that is not on the bus for good, as far as the relay has noted it.
-        events: How many there are from there on.
+        events: How many the log has from there on.
         oldest_us: Record time of the first of them; none when there are none.
     """
 
@@ -26,11 +26,12 @@ class ShardBacklog:
 async def backlog(log: Log, lease: Lease) -> Mapping[str, Sequence[ShardBacklog]]:
     """By topic, what each shard lacks; nothing about a topic that no relay has begun to fill."""
     cursors = await lease.cursors()
-    heads = await log.heads()  # read after the cursors, and so never below them
+    heads, earliest = await log.heads(), await log.earliest()  # read after the cursors: the heads are never below them
     found: dict[str, list[ShardBacklog]] = {}
     for (topic, shard), cursor in sorted(cursors.items()):
-        events = max(0, heads[shard].next_seq - cursor.next_seq)
-        first = await log.read_events(shard, cursor.next_seq, 1) if events else []
+        begin = max(cursor.next_seq, earliest[shard])  # what is noted of a topic that is no more holds nothing
+        events = max(0, heads[shard].next_seq - begin)
+        first = await log.read_events(shard, begin, 1) if events else []
         found.setdefault(topic, []).append(
             ShardBacklog(
                 shard=shard,

@@ -8,6 +8,7 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from infra.kernel.position import PositionExpiredError
 from infra.runtime.clock import Clock
 from infra.runtime.database import DatabaseUnavailableError
 from infra.runtime.lifespan import StartupError, background
@@ -41,7 +42,7 @@ HOP_SECONDS: Final = Histogram(
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600),
 )
 LEADING: Final = Gauge("stateset_order_relay_leading", "1 while this process publishes.")
-REFUSED: Final = Gauge("stateset_order_relay_refused", "1 while the bus holds another log and nothing is written.")
+REFUSED: Final = Gauge("stateset_order_relay_refused", "1 while the bus cannot take this log and nothing is written.")
 
 _EXPECTED: Final = (
     BusUnavailableError,
@@ -49,6 +50,7 @@ _EXPECTED: Final = (
     LeaseLostError,
     DatabaseUnavailableError,
     StoreUnavailableError,
+    PositionExpiredError,
 )
 
 
@@ -103,8 +105,10 @@ class Relay:
         if epoch is None:
             return
         try:
-            async with self._bus.take_over(await self._lease.cursors(), await self._log.earliest()) as publication:
+            earliest = await self._log.earliest()
+            async with self._bus.take_over(await self._lease.cursors(), earliest) as publication:
                 await self._refuse_ahead(publication.next_seqs)
+                _refuse_gap(publication.next_seqs, earliest)
                 await self._keep(epoch, publication)  # a new topic is known as such before its first record
                 self._announce(epoch, publication)
                 await self._publish(epoch, publication)
@@ -191,14 +195,17 @@ class Relay:
     async def _measure(self) -> None:
         """Every second how much is not on the bus and since when, whether or not this process publishes."""
         while True:
-            with suppress(DatabaseUnavailableError, StoreUnavailableError):
-                await self._measure_backlog()
+            try:
+                with suppress(DatabaseUnavailableError, StoreUnavailableError, PositionExpiredError):
+                    await self._measure_backlog()
+            except Exception as error:  # noqa: BLE001 - as for publishing
+                _log.error("the backlog cannot be measured and is tried again", exc_info=error)
             await asyncio.sleep(_KEEP_SECONDS)
 
     async def _measure_backlog(self) -> None:
         kept = self._publication.cursors if self._publication else await self._lease.cursors()
-        next_seqs = [
-            min((cursor.next_seq for (_, of), cursor in kept.items() if of == shard), default=earliest)
+        next_seqs = [  # what is noted of topics that are no more may be below what is kept
+            max(earliest, min((cursor.next_seq for (_, of), cursor in kept.items() if of == shard), default=earliest))
             for shard, earliest in enumerate(await self._log.earliest())
         ]
         heads = self._heads.position.next_seq
@@ -208,6 +215,16 @@ class Relay:
             oldest_us = min([oldest_us, *(event.record_time_us for event in events[:1])])
         BACKLOG_EVENTS.set(sum(max(0, head - each) for head, each in zip(heads, next_seqs, strict=True)))
         BACKLOG_SECONDS.set((self._clock.now_us() - oldest_us) / 1e6)
+
+
+def _refuse_gap(next_seqs: Sequence[int], earliest: Sequence[int]) -> None:
+    for shard, (lacking, kept) in enumerate(zip(next_seqs, earliest, strict=True)):
+        if lacking < kept:
+            raise BusRefusedError(
+                f"the topics lack seq {lacking} of shard {shard} and what follows it, and the log begins at {kept}: "
+                "its retention has taken what is between; `stateset topics reset` empties the topics, which then "
+                "begin where the log does, another topic_prefix leaves them as they are"
+            )
 
 
 class _Transaction:

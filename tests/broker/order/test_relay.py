@@ -168,12 +168,11 @@ async def test_a_shard_that_has_lost_an_event_stops_before_it_and_the_others_go_
     lost = text("DELETE FROM order_events WHERE shard = 0 AND seq = 3")
     await log.database.write(lambda connection: connection.execute(lost))
     expected = {**await log.expected(), 0: [1, 2]}
-    without_tail = await open_log(log.database, SHARDS, tail_bytes_max=0)
 
     async def is_published() -> bool:
         return await asyncio.to_thread(log.published) == expected
 
-    async with Relay(without_tail, log.heads, log.lease(), log.bus(), SystemClock()).running():
+    async with (await reading_the_database(log)).running():
         await eventually_async(is_published, within_seconds=60)
         await log.place(10)
         expected = {**await log.expected(), 0: [1, 2]}
@@ -203,6 +202,64 @@ async def test_an_empty_topic_that_is_the_same_one_goes_on_at_the_cursor(log: Re
         kept = {key: Cursor(topic_id=cursor.topic_id, next_seq=2) for key, cursor in publication.cursors.items()}
     async with log.bus().take_over(kept, [1] * SHARDS) as publication:
         assert publication.next_seqs == [2] * SHARDS
+
+
+async def test_topics_that_end_before_the_log_begins_are_refused_until_they_are_made_anew(log: RelayedLog) -> None:
+    await log.place(30)
+    async with log.relay().running():
+        await log.until_published()
+    before = log.published(committed=False)
+    await log.place(30)
+    first = await trimmed(log)
+    await log.place(30)
+    async with (await reading_the_database(log)).running():
+        await until_refused()
+        await log.place(1)
+        await eventually(lambda: backlog() >= 31)
+        assert before == log.published(committed=False)
+        await log.admin.reset()
+        await log.until_published()
+    expected = {shard: list(range(first[shard], seq)) for shard, seq in enumerate(await log.next_seqs())}
+    assert expected == log.published() == log.published(log.state)
+
+
+async def test_a_new_topic_begins_with_the_log_whatever_is_noted_of_its_predecessor(log: RelayedLog) -> None:
+    async with log.relay().running():
+        await log.place(30)
+        await log.until_published()
+        await eventually_async(lambda: is_noted(log))
+    kept = await log.lease().cursors()
+    first = await trimmed(log)
+    old = {key: Cursor(topic_id=cursor.topic_id, next_seq=2) for key, cursor in kept.items()}
+    epoch = await log.lease().acquire()
+    assert epoch is not None
+    await log.lease().keep(epoch, old)
+    await log.lease().release(epoch)
+    await log.place(30)
+    await log.admin.reset()
+    async with (await reading_the_database(log)).running():
+        await log.until_published()
+    expected = {shard: list(range(first[shard], seq)) for shard, seq in enumerate(await log.next_seqs())}
+    assert expected == log.published() == log.published(log.state)
+
+
+async def reading_the_database(log: RelayedLog) -> Relay:
+    """A relay that does not have the log's latest events in memory."""
+    without_tail = await open_log(log.database, SHARDS, tail_bytes_max=0)
+    return Relay(without_tail, log.heads, log.lease(), log.bus(), SystemClock())
+
+
+async def trimmed(log: RelayedLog) -> list[int]:
+    """Forgets every event, and first what is noted of the topics, as an operator may; returns where the log begins."""
+    forget = text("DELETE FROM relay_cursors")
+    await log.database.write(lambda connection: connection.execute(forget))
+    for shard in range(SHARDS):
+        await log.log.trim(shard, SystemClock().now_us() + HOUR_US, 1_000)
+    return await log.log.earliest()
+
+
+def backlog() -> float:
+    return REGISTRY.get_sample_value("stateset_order_relay_backlog_events") or 0.0
 
 
 async def test_topics_ahead_of_the_log_are_refused_and_left_alone(kafka: Kafka, tmp_path: Path) -> None:

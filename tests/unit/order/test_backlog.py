@@ -58,3 +58,11 @@ async def test_each_topic_lacks_what_is_behind_its_cursor(log: MemoryLog) -> Non
 
 async def test_a_log_that_was_never_published_has_no_backlog(log: MemoryLog) -> None:
     assert await backlog(log, NotedCursors()) == {}
+
+
+async def test_what_the_log_has_forgotten_is_no_backlog(log: MemoryLog) -> None:
+    [first, second] = await log.read_events(0, 1, 10)
+    await log.trim(0, second.record_time_us, 10)
+    assert await backlog(log, NotedCursors(events=first.seq)) == {
+        "events": [ShardBacklog(shard=0, next_seq=1, events=1, oldest_us=second.record_time_us)]
+    }
