@@ -30,7 +30,10 @@ async def _on_broker(options: Namespace) -> int:
 
 
 async def _admin(options: Namespace) -> TopicAdmin:
-    """The topics, with the partitions that were asked for, else those that they have."""
+    """The topics, with the partitions that were asked for, else those that they have.
+
+    Where they disagree, whoever only looks is shown which have more than others.
+    """
     cluster = Cluster.read(options.bootstrap_servers, options.kafka_client_config)
 
     def of(shards: int) -> TopicAdmin:
@@ -39,7 +42,7 @@ async def _admin(options: Namespace) -> TopicAdmin:
     if options.shards is not None:
         return of(options.shards)
     supposed = of(SHARDS)
-    found = await supposed.partitions()
+    found = await (supposed.fewest_partitions() if options.action == "diff" else supposed.partitions())
     return supposed if found is None else of(found)
 
 

@@ -1,7 +1,8 @@
 """The log on Kafka: events, and the orders as they left them, in one transaction over both topics."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from typing import Final, TypeVar
@@ -210,11 +211,12 @@ class KafkaPublication:
     def _commit(self) -> None:
         """Looks at the topics between the records' arrival and their commit.
 
-        So nothing is ever committed to a topic that was made anew in between, where it would begin with a gap.
+        So nothing is ever committed to a topic that was made anew in between, where it would begin with a gap, and what
+        was sent is taken back where partitions were added: such a topic is refused by the next take-over.
         """
         self._producer.flush()
         if not self._is_intact():
-            raise BusUnavailableError("a topic was deleted or made anew: what was sent is taken back")
+            raise BusUnavailableError("a topic is not the one it was: what was sent is taken back")
         self._producer.commit()
         self._open = False
         self._committed = {
@@ -223,8 +225,12 @@ class KafkaPublication:
         }
 
     def _is_intact(self) -> bool:
-        now: Mapping[str, str] = {topic.name: topic.topic_id for topic in self._lookup.topics(self._topics)}
-        return all(cursor.topic_id == now[topic] for (topic, _), cursor in self._committed.items())
+        now = {topic.name: topic for topic in self._lookup.topics(self._topics)}
+        partitions = Counter(topic for topic, _ in self._committed)
+        return all(
+            (cursor.topic_id, partitions[topic]) == (now[topic].topic_id, now[topic].partitions)
+            for (topic, _), cursor in self._committed.items()
+        )
 
     async def _run(self, work: Callable[[], T]) -> T:
         def noting() -> T:

@@ -157,7 +157,7 @@ class Relay:
 
     async def _keep(self, epoch: int, publication: Publication) -> None:
         if not await publication.is_intact():
-            raise BusUnavailableError("a topic was deleted or made anew: starting over")
+            raise BusUnavailableError("a topic is not the one it was: starting over")
         if not await self._lease.keep(epoch, publication.cursors):
             raise LeaseLostError("another relay has taken the lease")
 

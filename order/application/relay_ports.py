@@ -81,7 +81,7 @@ class Publication(Protocol):
         """Makes everything that was published stay, or none of it; none if a topic is not the one it was."""
 
     async def is_intact(self) -> bool:
-        """Whether the topics are still those that the publication began with."""
+        """Whether the topics are still those that the publication began with, in as many partitions."""
 
 
 class ReplayBus(Protocol):

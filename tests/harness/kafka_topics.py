@@ -11,6 +11,7 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     ResourcePatternType,
     ResourceType,
@@ -56,6 +57,14 @@ async def make_topic(kafka: Kafka, topic: str, *, partitions: int, config: Mappi
     client = AdminClient({"bootstrap.servers": kafka.servers})
     client.create_topics([NewTopic(topic, partitions, config=dict(config or {}))])[topic].result(10)
     await eventually(lambda: topic in client.list_topics(timeout=10).topics)
+
+
+async def add_partition(kafka: Kafka, topic: str) -> None:
+    """Gives one topic a partition more than it has."""
+    client = AdminClient({"bootstrap.servers": kafka.servers})
+    partitions = len(client.list_topics(topic, timeout=10).topics[topic].partitions) + 1
+    client.create_partitions([NewPartitions(topic, partitions)])[topic].result(10)
+    await eventually(lambda: len(client.list_topics(topic, timeout=10).topics[topic].partitions) == partitions)
 
 
 async def allow(servers: str, topic: str, operation: AclOperation) -> None:

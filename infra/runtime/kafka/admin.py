@@ -110,11 +110,15 @@ class TopicAdmin:
         Raises:
             StartupError: One has others than another.
         """
-        found = {len(each.partitions) for topic in TOPICS if (each := await self._describe(topic)) is not None}
+        found = await self._partitions()
         if len(found) > 1:
-            numbers = " and ".join(map(str, sorted(found)))
+            numbers = " and ".join(map(str, found))
             raise StartupError(f"the topics have {numbers} partitions: say with --shards how many the log has")
-        return found.pop() if found else None
+        return found[0] if found else None
+
+    async def fewest_partitions(self) -> int | None:
+        """How many each topic has at least; none where there is no topic. A broker adds some, and takes none away."""
+        return next(iter(await self._partitions()), None)
 
     async def diff(self) -> list[Difference]:
         """How the broker's topics differ from the table."""
@@ -168,6 +172,10 @@ class TopicAdmin:
         for future in self._client.delete_topics(names, request_timeout=_ANSWER_SECONDS).values():
             await self._answer(future, unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
         await self._settle(leaders=False)
+
+    async def _partitions(self) -> list[int]:
+        """The different numbers of them, the lowest first."""
+        return sorted({len(each.partitions) for topic in TOPICS if (each := await self._describe(topic)) is not None})
 
     async def _found(self, topic: Topic) -> Found | None:
         description = await self._describe(topic)

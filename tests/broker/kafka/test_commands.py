@@ -9,7 +9,7 @@ from infra.runtime.topics import EVENTS
 from tests.harness.e2e_command_line import free_options, stateset
 from tests.harness.kafka_broker import Kafka
 from tests.harness.kafka_log import TopicWriter
-from tests.harness.kafka_topics import set_retention
+from tests.harness.kafka_topics import add_partition, set_retention
 from tests.harness.ports import free_ports
 from tests.harness.sync_log import LogMaker
 
@@ -32,6 +32,18 @@ async def test_topics_are_compared_made_and_begun_anew_by_command(kafka: Kafka) 
     other = await stateset("topics", "apply", "--shards", "12", *options)
     assert (other.code, other.err.count("\n")) == (2, 1)
     assert f"topic {name} has 3 partitions, and the log 12 shards" in other.err
+
+
+async def test_partitions_that_somebody_has_added_are_a_difference(kafka: Kafka) -> None:
+    options = ("--bootstrap-servers", kafka.servers, "--topic-prefix", kafka.prefix)
+    name = EVENTS.name(kafka.prefix)
+    await stateset("topics", "reset", "--yes", "--shards", "3", *options)
+    await add_partition(kafka, name)
+    for shards in ((), ("--shards", "3")):
+        told = await stateset("topics", "diff", *shards, *options)
+        assert (told.code, told.out) == (1, f"{name}: partitions is 4, and should be 3\n")
+    refused = await stateset("topics", "apply", *options)
+    assert (refused.code, refused.err.count("\n"), "say with --shards" in refused.err) == (2, 1, True)
 
 
 async def test_a_broker_that_is_away_stops_a_start_with_one_line(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from order.application.relay import Relay
 from order.application.relay_ports import BusRefusedError, BusUnavailableError, Cursor, LeaseLostError, Publication
 from tests.harness.kafka_broker import BrokerProcess, Kafka, local_broker
 from tests.harness.kafka_records import headers_of, read_topic
-from tests.harness.kafka_topics import make_topic, set_broker_defaults
+from tests.harness.kafka_topics import add_partition, make_topic, set_broker_defaults
 from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
 from tests.harness.waiting import eventually, eventually_async
 
@@ -305,6 +305,22 @@ async def test_another_number_of_partitions_is_refused(kafka: Kafka, tmp_path: P
     async with relayed_log(kafka, tmp_path, topics=False) as log:
         with pytest.raises(BusRefusedError, match="4 partitions"):
             await log.bus().next_seqs()
+
+
+async def test_partitions_that_are_added_under_a_relay_are_refused_until_the_topics_are_made_anew(
+    log: RelayedLog,
+) -> None:
+    await log.place(10)
+    async with log.relay().running():
+        await log.until_published()
+        await add_partition(log.kafka, log.events)
+        await until_refused()
+        before = log.published(committed=False)
+        await log.place(10)
+        assert before == log.published(committed=False)
+        await log.admin.reset()
+        await log.until_published()
+    assert await log.expected() == log.published() == log.published(log.state)
 
 
 async def test_topics_that_are_made_late_are_waited_for(kafka: Kafka, tmp_path: Path) -> None:
