@@ -11,6 +11,7 @@ from stateset.order.v1.order_event_pb2 import OrderEvent
 
 from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.errors import BrokerError, FencedError, ForeignRecordError
+from infra.runtime.kafka.foreign import ForeignRecords
 from infra.runtime.kafka.headers import Place, event_headers, place_of, state_headers
 from infra.runtime.kafka.lookup import FoundTopic, Lookup
 from infra.runtime.kafka.producer import TransactionalProducer
@@ -39,6 +40,7 @@ class KafkaBus:
         self._topics = (EVENTS.name(topic_prefix), STATE.name(topic_prefix))
         self._log_epoch = log_epoch
         self._shards = shards
+        self._foreign = ForeignRecords()
 
     async def next_seqs(self) -> list[int]:
         """See `Bus.next_seqs`."""
@@ -76,16 +78,17 @@ class KafkaBus:
         }
 
     def _last(self, lookup: Lookup, topic: FoundTopic) -> dict[int, Place]:
-        """Where each partition that is not empty ends; the topic is this log's."""
+        """Where each partition that is not empty ends, but for records of others; the topic is this log's."""
         if topic.partitions != self._shards:
             raise BusRefusedError(
                 f"topic {topic.name} has {topic.partitions} partitions, the log {self._shards} shards: "
                 f"`stateset topics reset --shards {self._shards}` makes it anew, another topic_prefix lets it be"
             )
         try:
-            last = {partition: place_of(message) for partition, message in lookup.last(topic).items()}
+            found = lookup.last(topic, wanted=lambda message: not self._foreign.pass_over(message))
         except ForeignRecordError as error:
             raise BusRefusedError(f"topic {topic.name}: {error}: {_REMEDY}") from error
+        last = {partition: place_of(message) for partition, message in found.items()}
         for place in last.values():
             if place.log_epoch != self._log_epoch:
                 raise BusRefusedError(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Message
 
-from infra.runtime.kafka.headers import place_of
+from infra.runtime.kafka.headers import is_ours, place_of
 from infra.runtime.kafka.lookup import FoundTopic, Lookup
 from infra.runtime.lifespan import StartupError
 from sync.domain.seek import Partition, Record, Seek
@@ -25,11 +25,12 @@ class OtherLogError(StartupError):
 def offsets_of(lookup: Lookup, topic: FoundTopic, wanted: Mapping[int, int], log_epoch: str) -> dict[int, int]:
     """By partition, an offset to begin at so that the wanted seq comes, and everything behind it.
 
-    A few earlier records may come first. A partition that has only later seqs is read from its begin, one that has
-    only earlier ones from its end.
+    Records that are not ours are looked past. A few earlier records may come first. A partition that has only later
+    seqs is read from its begin, one that has only earlier ones from its end.
 
     Raises:
         OtherLogError: The topic holds another log.
+        ForeignRecordError: It ends with many records that are not ours.
         BrokerError: The broker does not answer.
     """
     return starts_of(lookup, topic, partitions_of(lookup, topic, log_epoch), wanted)
@@ -40,9 +41,10 @@ def partitions_of(lookup: Lookup, topic: FoundTopic, log_epoch: str) -> list[Par
 
     Raises:
         OtherLogError: The topic holds another log.
+        ForeignRecordError: It ends with many records that are not ours.
         BrokerError: The broker does not answer.
     """
-    ends, last = lookup.ends(topic), lookup.last(topic)
+    ends, last = lookup.ends(topic), lookup.last(topic, wanted=is_ours)
     for message in last.values():
         refuse_other_log(place_of(message).log_epoch, log_epoch, topic.name)
     return [
@@ -61,7 +63,7 @@ def starts_of(
     """
     seeks = {number: Seek.between(partitions[number], seq) for number, seq in wanted.items()}
     while unfinished := {number: seek for number, seek in seeks.items() if not seek.is_over}:
-        found = lookup.first(topic, {number: seek.probe for number, seek in unfinished.items()})
+        found = lookup.first(topic, {number: seek.probe for number, seek in unfinished.items()}, wanted=is_ours)
         for number, seek in unfinished.items():
             seek.learn(record_of(found.get(number)))
     return {number: seek.start for number, seek in seeks.items()}

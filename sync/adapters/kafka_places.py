@@ -6,10 +6,12 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from typing import Final, TypeVar
 
+from confluent_kafka import Message
+
 from infra.kernel.position import LogEpochChangedError, Position
 from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.errors import BrokerError, ForeignRecordError, OffsetGoneError, TopicMissingError
-from infra.runtime.kafka.headers import place_of
+from infra.runtime.kafka.headers import is_ours, place_of
 from infra.runtime.kafka.lookup import FoundTopic, Lookup, partition_of
 from infra.runtime.topics import EVENTS
 from sync.adapters.kafka_offsets import OtherLogError, partitions_of, record_of, starts_of
@@ -89,7 +91,11 @@ def _find(lookup: Lookup, topic: FoundTopic, position: Position, head: LogHead) 
         if seq and partition.last is not None and seq <= partition.last.seq
     }
     starts = starts_of(lookup, topic, partitions, wanted)
-    found = lookup.first(topic, starts, wanted=lambda record: place_of(record).seq >= wanted[partition_of(record)])
+
+    def is_wanted(record: Message) -> bool:
+        return is_ours(record) and place_of(record).seq >= wanted[partition_of(record)]
+
+    found = lookup.first(topic, starts, wanted=is_wanted)
     offsets = [
         offset_of(seq, partitions[number], record_of(found.get(number)), head.next_seq[number]) if seq else UNSAID
         for number, seq in enumerate(position.next_seq)
@@ -109,7 +115,7 @@ def _position(lookup: Lookup, topic: FoundTopic, offsets: TopicOffsets, head: Lo
         for number, (offset, partition) in enumerate(zip(offsets.next_offset, partitions, strict=True))
         if offset != UNSAID and partition.last is not None and offset <= partition.last.offset
     }
-    found = lookup.first(topic, starts)
+    found = lookup.first(topic, starts, wanted=is_ours)
     seqs = (
         seq_at(number, offset, partitions[number], record_of(found.get(number)), head)
         for number, offset in enumerate(offsets.next_offset)

@@ -15,6 +15,7 @@ from infra.kernel.position import Position, check_log, check_start
 from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.consumer import Reader, open_reader
 from infra.runtime.kafka.errors import BrokerError, ForeignRecordError
+from infra.runtime.kafka.foreign import ForeignRecords
 from infra.runtime.kafka.lookup import Lookup, partition_of
 from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
@@ -45,7 +46,8 @@ class KafkaSource:
     log goes on. A range that the topic lacks is asked for at the Order Service.
 
     A topic that cannot be this log's ends a process that starts. One that serves already says so and looks again, as
-    topics can be made right under it.
+    topics can be made right under it. Records that none of ours has written are passed over: should one of ours be
+    missing in their place, it is asked for as any that the topic lacks.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class KafkaSource:
         self._topic = EVENTS.name(topic_prefix)
         self._stall_seconds = stall_seconds
         self._started = False
+        self._foreign = ForeignRecords()
 
     async def head(self) -> LogHead:
         """See `EventSource.head`."""
@@ -100,7 +103,7 @@ class KafkaSource:
             check_log(start, head.log_epoch, len(head.next_seq))
             check_start(start, head.earliest_seq, head.next_seq, shards)
         assembly, watch = Assembly(start, shards), Watch(self._stall_seconds)
-        tail = _Tail(self._orders, self._cluster, self._topic, assembly, watch, starting)
+        tail = _Tail(self._orders, self._cluster, self._topic, assembly, watch, self._foreign, starting)
         watch.look(start, head, _now())
         async with aclosing(tail.run()) as arrivals:
             async for batches in arrivals:
@@ -116,6 +119,7 @@ class _Tail:
     topic: str
     assembly: Assembly
     watch: Watch
+    foreign: ForeignRecords
     starting: bool
     stalled: dict[int, int] = field(default_factory=dict)
 
@@ -165,7 +169,10 @@ class _Tail:
                     f"topic {topic.name} has {topic.partitions} partitions, the log {shards} shards: "
                     f"`stateset topics reset --shards {shards}` makes it anew"
                 )
-            return offsets_of(lookup, topic, wanted, self.assembly.position.log_epoch)
+            try:
+                return offsets_of(lookup, topic, wanted, self.assembly.position.log_epoch)
+            except ForeignRecordError as error:
+                raise StartupError(f"topic {topic.name}: {error}: `stateset topics reset` empties it") from error
 
     async def _arrived(self, reader: Reader) -> Sequence[Message]:
         try:
@@ -177,8 +184,10 @@ class _Tail:
     async def _taken(self, arrived: Sequence[Message]) -> AsyncGenerator[Sequence[Batch], None]:
         """The whole groups that what arrived makes; a range that it leaves out is asked for."""
         for message in arrived:
-            shard, event = _decoded(message)
-            refuse_other_log(event.log_epoch, self.assembly.position.log_epoch, self.topic)
+            event = self._event_of(message)
+            if event is None:
+                continue
+            shard = partition_of(message)
             try:
                 self.assembly.take(shard, event)
             except LogHoleError as hole:
@@ -190,6 +199,22 @@ class _Tail:
                 self.assembly.take(shard, event)
         if whole := self.assembly.whole():
             yield whole
+
+    def _event_of(self, message: Message) -> Event | None:
+        """The event of this log that the record is; none if none of ours has written it.
+
+        Its headers are looked at only where its value is not what it should be: there is a record for every event.
+        """
+        try:
+            event = event_from_wire(message.value() or b"")
+        except DecodeError:
+            self.foreign.tell(message)
+            return None
+        log_epoch = self.assembly.position.log_epoch
+        if event.log_epoch != log_epoch and self.foreign.pass_over(message):
+            return None
+        refuse_other_log(event.log_epoch, log_epoch, self.topic)
+        return event
 
     async def _filled(self, shard: int, until: int) -> AsyncGenerator[Batch, None]:
         """The shard from its position to `until`, from the Order Service.
@@ -231,10 +256,3 @@ async def _head(orders: EventSource) -> LogHead | None:
         return await orders.head()
     except SourceUnavailableError:
         return None
-
-
-def _decoded(message: Message) -> tuple[int, Event]:
-    try:
-        return partition_of(message), event_from_wire(message.value() or b"")
-    except DecodeError as error:
-        raise ForeignRecordError("a record is not an OrderEvent") from error

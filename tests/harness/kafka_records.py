@@ -42,7 +42,8 @@ def headers_of(message: Message) -> dict[str, str]:
 
 
 def seqs_of(found: dict[int, list[Message]]) -> dict[int, list[int]]:
-    """By partition the `ce_sequence` of every record."""
+    """By partition the `ce_sequence` of every record that has one."""
     return {
-        partition: [int(headers_of(each)["ce_sequence"]) for each in each_of] for partition, each_of in found.items()
+        partition: [int(headers["ce_sequence"]) for each in each_of if "ce_sequence" in (headers := headers_of(each))]
+        for partition, each_of in found.items()
     }

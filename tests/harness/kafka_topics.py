@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from confluent_kafka import Producer
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -65,6 +66,15 @@ async def add_partition(kafka: Kafka, topic: str) -> None:
     partitions = len(client.list_topics(topic, timeout=10).topics[topic].partitions) + 1
     client.create_partitions([NewPartitions(topic, partitions)])[topic].result(10)
     await eventually(lambda: len(client.list_topics(topic, timeout=10).topics[topic].partitions) == partitions)
+
+
+def stray(kafka: Kafka, topic: str, *partitions: int, records: int = 1) -> None:
+    """Writes records to partitions that are nothing of ours."""
+    producer = Producer({"bootstrap.servers": kafka.servers, "linger.ms": 0})
+    for partition in partitions:
+        for _ in range(records):
+            producer.produce(topic, b"\xff garbage", b"stray", partition)
+    assert producer.flush(20) == 0
 
 
 async def allow(servers: str, topic: str, operation: AclOperation) -> None:

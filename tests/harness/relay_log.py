@@ -10,7 +10,7 @@ from infra.runtime.clock import Clock, SystemClock
 from infra.runtime.database import Database
 from infra.runtime.kafka.admin import TopicAdmin
 from infra.runtime.kafka.errors import BrokerError
-from infra.runtime.kafka.headers import place_of
+from infra.runtime.kafka.headers import is_ours, place_of
 from infra.runtime.kafka.lookup import Lookup
 from infra.runtime.sql import open_database
 from infra.runtime.topics import EVENTS, STATE
@@ -95,7 +95,7 @@ class RelayedLog:
     def _ends(self) -> list[list[int]]:
         """By topic the seq behind the last one of each partition."""
         with closing(Lookup(self.kafka.cluster, committed=True)) as lookup:
-            last = [lookup.last(topic) for topic in lookup.topics((self.events, self.state))]
+            last = [lookup.last(topic, wanted=is_ours) for topic in lookup.topics((self.events, self.state))]
         return [[place_of(of[shard]).seq + 1 if shard in of else 1 for shard in range(SHARDS)] for of in last]
 
 

@@ -40,7 +40,7 @@ class OffsetGoneError(BrokerError):
 
 
 class ForeignRecordError(BrokerError):
-    """A record that none of ours has written: it lacks our headers."""
+    """A record that none of ours has written: it lacks our headers. Or so many of them that ours were not found."""
 
 
 _KINDS: Final[Mapping[int, type[BrokerError]]] = {

@@ -74,6 +74,15 @@ def place_of(message: Message) -> Place:
         raise ForeignRecordError("the record has no ce_sequence and ce_logepoch: it is not one of ours") from error
 
 
+def is_ours(message: Message) -> bool:
+    """Whether the record's headers say its place, as those of every record of ours do."""
+    try:
+        place_of(message)
+    except ForeignRecordError:
+        return False
+    return True
+
+
 def _text(value: bytes | str | None) -> str:
     return value.decode() if isinstance(value, bytes) else value or ""
 

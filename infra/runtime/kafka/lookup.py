@@ -1,6 +1,7 @@
 """Single records of a topic: the last ones, and the first at or behind an offset. For finding one's place."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from infra.runtime.kafka.cluster import Cluster
-from infra.runtime.kafka.errors import BrokerError, Ear, broker_error, kafka_error
+from infra.runtime.kafka.errors import BrokerError, Ear, ForeignRecordError, broker_error, kafka_error
 
 _ANSWER_SECONDS: Final = 3.0  # of one request, and of the silence between two records
 _TAIL_RECORDS: Final = 16  # behind the last record lie markers, and perhaps what an undone transaction has left
 _TAIL_GROWTH: Final = 16
+_UNWANTED_MAX: Final = 1_000  # at a partition's end; reading back over more of them may take minutes
 _FETCH_BYTES: Final = 65_536  # per partition and request: one record is wanted, not what follows it
 
 
@@ -101,16 +103,29 @@ class Lookup:
         )
         return {partition: offset for partition, offset in committed.items() if offset < everything[partition]}
 
-    def last(self, topic: FoundTopic) -> dict[int, Message]:
-        """The last record of every partition that has one."""
+    def last(self, topic: FoundTopic, *, wanted: Callable[[Message], bool] = _any) -> dict[int, Message]:
+        """The last record that is wanted, for each partition that has one.
+
+        Raises:
+            ForeignRecordError: A partition ends with so many that are not that it was not looked for any further.
+        """
         ends = self.ends(topic)
         found: dict[int, Message] = {}
         span = _TAIL_RECORDS
         unread = {partition for partition, (first, behind) in ends.items() if first < behind}
         while unread:
             starts = {partition: max(ends[partition][0], ends[partition][1] - span) for partition in unread}
-            found |= {partition_of(message): message for message in self._to_the_end(topic.name, starts)}
+            unwanted: Counter[int] = Counter()
+            for message in self._to_the_end(topic.name, starts):
+                partition = partition_of(message)
+                if wanted(message):
+                    found[partition] = message
+                else:
+                    unwanted[partition] += 1
             unread = {each for each in unread - found.keys() if starts[each] > ends[each][0]}
+            for each in unread:
+                if unwanted[each] > _UNWANTED_MAX:
+                    raise ForeignRecordError(f"partition {each} ends with {unwanted[each]} records that are not ours")
             span *= _TAIL_GROWTH
         return found
 

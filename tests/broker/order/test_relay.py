@@ -28,7 +28,7 @@ from order.application.relay import Relay
 from order.application.relay_ports import BusRefusedError, BusUnavailableError, Cursor, LeaseLostError, Publication
 from tests.harness.kafka_broker import BrokerProcess, Kafka, local_broker
 from tests.harness.kafka_records import headers_of, read_topic
-from tests.harness.kafka_topics import add_partition, make_topic, set_broker_defaults
+from tests.harness.kafka_topics import add_partition, make_topic, set_broker_defaults, stray
 from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
 from tests.harness.waiting import eventually, eventually_async
 
@@ -298,6 +298,25 @@ async def test_topics_of_another_log_are_refused_and_left_alone(kafka: Kafka, tm
 
 async def until_refused() -> None:
     await eventually(lambda: REGISTRY.get_sample_value("stateset_order_relay_refused") == 1, within_seconds=15)
+
+
+async def test_records_that_are_not_ours_are_passed_over_by_a_successor(log: RelayedLog) -> None:
+    for topic in (log.events, log.state):
+        stray(log.kafka, topic, 2, records=20)
+    for _ in range(2):
+        await log.place(20)
+        await log.relay().check()
+        async with log.relay().running():
+            await log.until_published()
+        for topic in (log.events, log.state):
+            stray(log.kafka, topic, 0, 1, records=20)
+    assert await log.expected() == log.published() == log.published(log.state)
+
+
+async def test_topics_that_end_with_too_many_records_that_are_not_ours_are_refused(log: RelayedLog) -> None:
+    stray(log.kafka, log.events, 1, records=5_000)
+    with pytest.raises(StartupError, match=rf"topic {log.events}: partition 1 .* not ours.*`stateset topics reset`"):
+        await log.relay().check()
 
 
 async def test_another_number_of_partitions_is_refused(kafka: Kafka, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from sync.domain.errors import LogHoleError
 from sync.domain.log import Batch
 from tests.harness.kafka_broker import BrokerProcess, Kafka, local_broker
 from tests.harness.kafka_log import TopicWriter
+from tests.harness.kafka_topics import stray
 from tests.harness.sync_client import PLENTY, open_server, start_at
 from tests.harness.sync_log import LogMaker
 from tests.harness.sync_order_server import FakeOrderService, serve_orders
@@ -43,11 +44,10 @@ class OnKafka:
         return KafkaSource(self.orders, self.kafka.cluster, topic_prefix=self.kafka.prefix, stall_seconds=stall_seconds)
 
     async def read(
-        self, start: Position, *, within_seconds: float = 20, source: KafkaSource | None = None
+        self, start: Position, *, within_seconds: float = 20, source: KafkaSource | None = None, until: int = 0
     ) -> list[Batch]:
-        """What the source brings up to the log's end, checked to be dense and in whole groups."""
+        """What the source brings up to the log's end, once it has so many events; dense and in whole groups."""
         found = []
-        until = self.log.position
         async with asyncio.timeout(within_seconds), aclosing((source or self.source).follow(start)) as arrivals:
             async for arrival in arrivals:
                 for batch in arrival:
@@ -56,7 +56,7 @@ class OnKafka:
                     assert batch.events[-1].ends_group
                     start = start.moved({batch.shard: batch.last_seq + 1})
                     found.append(batch)
-                if start == until:
+                if start == self.log.position and len(self.log.events) >= until:
                     return found
         raise AssertionError("a reader ended by itself")
 
@@ -94,6 +94,15 @@ def refused() -> float:
     return REGISTRY.get_sample_value("stateset_sync_consumers_reopened_total", {"why": "refused"}) or 0.0
 
 
+def reopened() -> float:
+    found = [metric for metric in REGISTRY.collect() if metric.name == "stateset_sync_consumers_reopened"]
+    return sum(sample.value for metric in found for sample in metric.samples if sample.name.endswith("_total"))
+
+
+def passed_over(topic: str) -> float:
+    return REGISTRY.get_sample_value("stateset_kafka_foreign_records_total", {"topic": topic}) or 0.0
+
+
 def other_admin(on_kafka: OnKafka) -> TopicAdmin:
     return TopicAdmin(on_kafka.kafka.cluster, shards=on_kafka.log.shards + 1, prefix=on_kafka.kafka.prefix)
 
@@ -121,6 +130,39 @@ async def test_records_that_were_taken_back_and_came_again_are_handed_on_once(on
     on_kafka.topic.publish(on_kafka.log.events[:31], times=2)
     on_kafka.topic.publish(on_kafka.log.events[31:])
     await on_kafka.read(on_kafka.log.earliest)
+
+
+async def test_records_that_are_not_ours_are_passed_over_and_counted(on_kafka: OnKafka) -> None:
+    topic = EVENTS.name(on_kafka.kafka.prefix)
+    positions = [on_kafka.log.earliest]
+    for _ in range(3):
+        stray(on_kafka.kafka, topic, 0, 2, records=20)  # more than a look at the end begins with
+        on_kafka.log.groups(600)  # more than a search ends with
+        on_kafka.topic.keep_up()
+        positions.append(on_kafka.log.position)
+    stray(on_kafka.kafka, topic, 0, 2, records=20)
+    before = filled(), reopened()
+    for position in positions[:-1]:
+        await on_kafka.read(position)
+    assert passed_over(topic) == 4 * 2 * 20
+    reading = asyncio.create_task(on_kafka.read(positions[-1], until=2_000), name="reading")
+    on_kafka.log.groups(100)
+    on_kafka.topic.keep_up()
+    stray(on_kafka.kafka, topic, 1)
+    on_kafka.log.groups(100)
+    on_kafka.topic.keep_up()
+    await reading
+    assert before == (filled(), reopened())
+    assert on_kafka.fake.openings == []
+
+
+async def test_a_partition_that_ends_with_too_many_records_that_are_not_ours_is_refused(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(30)
+    on_kafka.topic.keep_up()
+    topic = EVENTS.name(on_kafka.kafka.prefix)
+    stray(on_kafka.kafka, topic, 1, records=5_000)
+    with pytest.raises(StartupError, match=rf"topic {topic}: partition 1 .* not ours.*`stateset topics reset`"):
+        await on_kafka.read(on_kafka.log.earliest)
 
 
 async def test_what_retention_has_taken_comes_from_the_order_service(on_kafka: OnKafka) -> None:

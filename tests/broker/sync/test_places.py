@@ -15,9 +15,11 @@ from stateset.sync.v1 import sync_service_pb2 as sync
 from infra.kernel.position import Position
 from infra.runtime.grpc.wire import position_to_wire
 from infra.runtime.kafka.cluster import Cluster
+from infra.runtime.topics import EVENTS
 from sync.adapters.kafka_places import open_offsets
 from tests.harness.kafka_broker import Kafka
 from tests.harness.kafka_log import TopicWriter
+from tests.harness.kafka_topics import stray
 from tests.harness.sync_client import Client, open_server, refusal_of
 from tests.harness.sync_log import LogMaker
 
@@ -95,6 +97,20 @@ async def test_a_subscriber_goes_on_as_a_consumer_and_a_consumer_as_a_subscriber
     await stream.until_events(15)
     rest = [(event.shard, event.seq) for event in stream.events]
     assert sorted(events + rest) == sorted(behind(log, left_at))
+
+
+async def test_records_that_are_not_ours_change_no_place(client: Client, topic: TopicWriter, log: LogMaker) -> None:
+    places = []
+    for _ in range(2):
+        stray(topic.kafka, EVENTS.name(topic.kafka.prefix), 0, 1, 2, records=20)
+        places.append(log.position)
+        log.groups(40, size=2)
+        topic.keep_up()
+    stray(topic.kafka, EVENTS.name(topic.kafka.prefix), 0, 1, 2, records=20)
+    for place in (*places, log.position):
+        found = await client.stub.ResolvePosition(sync.ResolvePositionRequest(position=position_to_wire(place)))
+        back = await client.stub.ResolvePosition(sync.ResolvePositionRequest(kafka=found.kafka))
+        assert position_to_wire(place) == back.position
 
 
 async def test_another_logs_topic_says_nothing_of_this_one(client: Client, topic: TopicWriter, log: LogMaker) -> None:
