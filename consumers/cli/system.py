@@ -252,7 +252,10 @@ async def _provide_topics(kafka: Kafka, tell: Callable[[str], None], *, may_be_a
         tell(f"{error}; its topics may be missing: once it is there, `stateset topics apply` makes those it lacks")
         return
     for difference in found:
-        tell(difference.mended if difference.is_missing else f"{difference}; `stateset topics apply` sets it")
+        if difference.is_missing:
+            tell(difference.mended)
+        else:
+            tell(str(difference) if difference.is_lost else f"{difference}; `stateset topics apply` sets it")
 
 
 async def _beneath(plan: Plan, tell: Callable[[str], None]) -> list[Program]:

@@ -46,6 +46,11 @@ class Topic:
     headers: tuple[Header, ...]
     config: Mapping[str, str]
 
+    @property
+    def is_compacted(self) -> bool:
+        """Whether the last record of each key is kept for ever."""
+        return self.config["cleanup.policy"] == "compact"
+
     def name(self, prefix: str) -> str:
         """Its name in the installation with this prefix."""
         return f"{prefix}{self.base_name}"

@@ -69,13 +69,18 @@ class KafkaBus:
 
     def _cursors(self, lookup: Lookup, topic: FoundTopic, kept: Cursors, earliest: Sequence[int]) -> Cursors:
         last = self._last(lookup, topic)
-        return {
+        cursors = {
             (topic.name, shard): Cursor(
                 topic_id=topic.topic_id,
                 next_seq=goes_on_at(last.get(shard), kept.get((topic.name, shard)), topic.topic_id, earliest[shard]),
             )
             for shard in range(self._shards)
         }
+        if topic.name == self._topics[1]:
+            empty = set(range(self._shards)) - last.keys()
+            late = [shard for shard in sorted(empty) if cursors[topic.name, shard].next_seq > 1]
+            _tell_what_states_lack(lookup, topic, late)
+        return cursors
 
     def _last(self, lookup: Lookup, topic: FoundTopic) -> dict[int, Place]:
         """Where each partition that is not empty ends, but for records of others; the topic is this log's."""
@@ -95,6 +100,27 @@ class KafkaBus:
                     f"topic {topic.name} holds log {place.log_epoch}, this is log {self._log_epoch}: {_REMEDY}"
                 )
         return last
+
+
+def _tell_what_states_lack(lookup: Lookup, topic: FoundTopic, late: Sequence[int]) -> None:
+    """Tells of orders that will not be on the state topic: those of lost records, and of shards that begin late there.
+
+    Nothing is ever deleted from the begin of a compacted partition, unless it was not compacted for a while.
+    """
+    if lost := [partition for partition, (first, _) in sorted(lookup.ends(topic).items()) if first]:
+        _log.error(
+            "orders are missing from the state topic: `stateset topics reset` makes the topics anew",
+            reason="STATE_LOST",
+            topic=topic.name,
+            partitions=lost,
+        )
+    if late:
+        _log.warning(
+            "the state topic begins with a log that was trimmed: orders that have not changed since are not on it",
+            reason="STATE_INCOMPLETE",
+            topic=topic.name,
+            shards=late,
+        )
 
 
 def goes_on_at(last: Place | None, kept: Cursor | None, topic_id: str, earliest: int) -> int:

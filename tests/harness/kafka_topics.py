@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -25,15 +25,19 @@ from tests.harness.waiting import eventually
 
 async def set_retention(kafka: Kafka, milliseconds: str) -> None:
     """Keeps the events topic's records for another time than the table says."""
+    await set_config(kafka, EVENTS.name(kafka.prefix), "retention.ms", milliseconds)
+
+
+async def set_config(kafka: Kafka, topic: str, key: str, value: str) -> None:
+    """Configures one topic otherwise than the table says."""
     client = AdminClient({"bootstrap.servers": kafka.servers})
-    topic, key = EVENTS.name(kafka.prefix), "retention.ms"
-    entry = ConfigEntry(key, milliseconds, incremental_operation=AlterConfigOpType.SET)
+    entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     client.incremental_alter_configs([resource])[resource].result(10)
 
     def is_set() -> bool:
         asked = ConfigResource(ResourceType.TOPIC, topic)
-        return bool(client.describe_configs([asked])[asked].result(10)[key].value == milliseconds)
+        return bool(client.describe_configs([asked])[asked].result(10)[key].value == value)
 
     await eventually(is_set)
 
@@ -66,6 +70,13 @@ async def add_partition(kafka: Kafka, topic: str) -> None:
     partitions = len(client.list_topics(topic, timeout=10).topics[topic].partitions) + 1
     client.create_partitions([NewPartitions(topic, partitions)])[topic].result(10)
     await eventually(lambda: len(client.list_topics(topic, timeout=10).topics[topic].partitions) == partitions)
+
+
+def expire(kafka: Kafka, topic: str, partition: int, offset: int) -> None:
+    """Makes the broker forget what lies before the offset."""
+    client = AdminClient({"bootstrap.servers": kafka.servers})
+    for future in client.delete_records([TopicPartition(topic, partition, offset)]).values():
+        future.result(10)
 
 
 def stray(kafka: Kafka, topic: str, *partitions: int, records: int = 1) -> None:

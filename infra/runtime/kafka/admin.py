@@ -4,16 +4,17 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    OffsetSpec,
     ResourceType,
     TopicDescription,
 )
@@ -41,7 +42,8 @@ class Difference:
 
     Attributes:
         topic: Its full name.
-        what: `topic` if it is missing, `partitions`, or the key of its configuration that differs.
+        what: `topic` if it is missing, `partitions`, `records` if some are lost that are to be kept for ever, or the
+            key of its configuration that differs.
         found: What the broker has; nothing if the topic is missing.
         wanted: What the table says.
     """
@@ -56,10 +58,20 @@ class Difference:
         """Whether there is no such topic."""
         return self.what == "topic"
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether only another topic mends it, filled anew."""
+        return self.what == "records"
+
     def __str__(self) -> str:
         """One line."""
         if self.is_missing:
             return f"{self.topic}: missing"
+        if self.is_lost:
+            return (
+                f"{self.topic}: records below {self.found} are deleted, and should be {self.wanted}; "
+                "`stateset topics reset` makes it anew, to be filled from the log"
+            )
         return f"{self.topic}: {self.what} is {self.found}, and should be {self.wanted}"
 
     @property
@@ -74,6 +86,13 @@ class Found:
 
     partitions: int
     config: Mapping[str, str]
+    first_offsets: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def is_cut(self) -> str:
+        """Where its first partition begins that has lost its begin; empty if none has."""
+        cut = {partition: offset for partition, offset in self.first_offsets.items() if offset}
+        return next((f"offset {offset} of partition {partition}" for partition, offset in sorted(cut.items())), "")
 
 
 def differences(topic: Topic, found: Found | None, *, shards: int, prefix: str) -> list[Difference]:
@@ -83,11 +102,15 @@ def differences(topic: Topic, found: Found | None, *, shards: int, prefix: str) 
         return [Difference(topic=name, what="topic", found="", wanted=topic.base_name)]
     has = {"partitions": str(found.partitions), **found.config}
     wants = {"partitions": str(shards), **topic.config}
-    return [
+    differ = [
         Difference(topic=name, what=what, found=has.get(what, "unset"), wanted=wanted)
         for what, wanted in wants.items()
         if has.get(what) != wanted
     ]
+    # Compaction leaves a partition's first offset as it is: above 0, the last record of some key may be gone.
+    if topic.is_compacted and found.is_cut:
+        differ.append(Difference(topic=name, what="records", found=found.is_cut, wanted="kept"))
+    return differ
 
 
 class TopicAdmin:
@@ -148,7 +171,8 @@ class TopicAdmin:
         """Makes what is missing and corrects configurations; returns what was changed.
 
         Raises:
-            StartupError: A topic has another number of partitions. Nothing was changed.
+            StartupError: A topic has another number of partitions. Nothing was changed. Or one has lost records that
+                it should have kept, which nothing but `reset` mends: all else was changed.
         """
         found = await self.diff()
         _refuse_partitions(found)
@@ -156,9 +180,12 @@ class TopicAdmin:
             mine = [difference for difference in found if difference.topic == topic.name(self._prefix)]
             if any(difference.is_missing for difference in mine):
                 await self._create([topic])
-            elif mine:
-                await self._correct(topic, mine)
+            elif to_correct := [difference for difference in mine if not difference.is_lost]:
+                await self._correct(topic, to_correct)
         await self._settle(leaders=True)
+        for difference in found:
+            if difference.is_lost:
+                raise StartupError(str(difference))
         return found
 
     async def reset(self) -> None:
@@ -185,7 +212,16 @@ class TopicAdmin:
         [future] = self._client.describe_configs([resource], request_timeout=_ANSWER_SECONDS).values()
         entries: dict[str, ConfigEntry] | None = await self._answer(future)
         config = {key: str(entry.value) for key, entry in (entries or {}).items()}
-        return Found(partitions=len(description.partitions), config=config)
+        first = await self._first_offsets(description) if topic.is_compacted and _leads(description) else {}
+        return Found(partitions=len(description.partitions), config=config, first_offsets=first)
+
+    async def _first_offsets(self, topic: TopicDescription) -> Mapping[int, int]:
+        earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+        asked = {TopicPartition(topic.name, each.id): earliest for each in topic.partitions}
+        told = self._client.list_offsets(asked, request_timeout=_ANSWER_SECONDS)
+        return {
+            each.partition: answer.offset for each, future in told.items() if (answer := await self._answer(future))
+        }
 
     async def _describe(self, topic: Topic) -> TopicDescription | None:
         names = TopicCollection([topic.name(self._prefix)])

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from infra.runtime.kafka.admin import BrokerAwayError, TopicAdmin, check_topics
@@ -5,7 +7,7 @@ from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import EVENTS, STATE, TOPICS
 from tests.harness.kafka_broker import Kafka
-from tests.harness.kafka_topics import delete_topic, make_topic, set_retention
+from tests.harness.kafka_topics import delete_topic, expire, make_topic, set_config, set_retention, stray
 from tests.harness.ports import free_ports
 
 
@@ -26,6 +28,25 @@ async def test_a_configuration_that_drifted_is_told_and_corrected(kafka: Kafka) 
     assert str(told) == f"{EVENTS.name(kafka.prefix)}: retention.ms is 1000, and should be 604800000"
     await check_topics(kafka.cluster, shards=2, topic_prefix=kafka.prefix)
     await admin.apply()
+    assert await admin.diff() == []
+
+
+async def test_a_compacted_topic_that_has_lost_records_needs_a_reset(kafka: Kafka) -> None:
+    admin = TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix)
+    await admin.apply()
+    name = STATE.name(kafka.prefix)
+    for topic in (name, EVENTS.name(kafka.prefix)):
+        stray(kafka, topic, 1, records=5)
+    expire(kafka, EVENTS.name(kafka.prefix), 1, 3)
+    await set_config(kafka, name, "cleanup.policy", "delete")
+    expire(kafka, name, 1, 3)
+    lost = f"{name}: records below offset 3 of partition 1 are deleted, and should be kept; `stateset topics reset`.*"
+    with pytest.raises(StartupError, match=f"^{lost}$"):
+        await admin.apply()
+    [told] = await admin.diff()
+    assert re.fullmatch(lost, str(told))
+    assert [told] == await admin.provide()
+    await admin.reset()
     assert await admin.diff() == []
 
 

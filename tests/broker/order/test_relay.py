@@ -15,6 +15,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_pb2 import Order
+from structlog.testing import capture_logs
 
 from infra.runtime.clock import ManualClock, SystemClock
 from infra.runtime.kafka.admin import TopicAdmin
@@ -28,7 +29,7 @@ from order.application.relay import Relay
 from order.application.relay_ports import BusRefusedError, BusUnavailableError, Cursor, LeaseLostError, Publication
 from tests.harness.kafka_broker import BrokerProcess, Kafka, local_broker
 from tests.harness.kafka_records import headers_of, read_topic
-from tests.harness.kafka_topics import add_partition, make_topic, set_broker_defaults, stray
+from tests.harness.kafka_topics import add_partition, expire, make_topic, set_broker_defaults, set_config, stray
 from tests.harness.relay_log import SHARDS, RelayedLog, relayed_log
 from tests.harness.waiting import eventually, eventually_async
 
@@ -317,6 +318,27 @@ async def test_topics_that_end_with_too_many_records_that_are_not_ours_are_refus
     stray(log.kafka, log.events, 1, records=5_000)
     with pytest.raises(StartupError, match=rf"topic {log.events}: partition 1 .* not ours.*`stateset topics reset`"):
         await log.relay().check()
+
+
+async def test_a_state_topic_that_has_lost_records_is_told_of(log: RelayedLog) -> None:
+    await log.place(20)
+    async with log.relay().running():
+        await log.until_published()
+    await set_config(log.kafka, log.state, "cleanup.policy", "delete")
+    expire(log.kafka, log.state, 2, 1)
+    with capture_logs() as told:
+        async with log.bus().take_over(await log.lease().cursors(), [1] * SHARDS):
+            pass
+    [lost] = [each for each in told if each.get("reason") == "STATE_LOST"]
+    assert (lost["topic"], lost["partitions"]) == (log.state, [2])
+    assert "stateset topics reset" in lost["event"]
+
+
+async def test_a_state_topic_that_begins_with_a_trimmed_log_says_so(log: RelayedLog) -> None:
+    with capture_logs() as told:
+        async with log.bus().take_over({}, [1, 5, 1]):
+            pass
+    assert [each["shards"] for each in told if each.get("reason") == "STATE_INCOMPLETE"] == [[1]]
 
 
 async def test_another_number_of_partitions_is_refused(kafka: Kafka, tmp_path: Path) -> None:
