@@ -98,4 +98,4 @@ def _rfc3339(seconds: int, nanos: int) -> bytes:
 
 @lru_cache(maxsize=1_024)
 def _to_the_second(seconds: int) -> bytes:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat().encode()

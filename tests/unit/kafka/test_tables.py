@@ -1,4 +1,5 @@
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,21 @@ def test_records_carry_the_headers_of_the_table_in_its_sequence() -> None:
     assert [name for name, _ in written] == [header.name for header in EVENTS.headers]
     assert [name for name, _ in (*written, replay_header("mend-7"))] == [header.name for header in REPLAY.headers]
     assert [name for name, _ in state_headers("epoch", seq=1)] == [header.name for header in STATE.headers]
+
+
+@pytest.mark.parametrize(
+    ("occurred", "expected"),
+    [
+        (datetime(1, 1, 2, tzinfo=UTC), "0001-01-02T00:00:00.000000Z"),
+        (datetime(999, 12, 31, 23, 59, 59, 1, tzinfo=UTC), "0999-12-31T23:59:59.000001Z"),
+        (datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), "1969-12-31T23:59:59.999999Z"),
+        (datetime(9999, 12, 31, tzinfo=UTC), "9999-12-31T00:00:00.000000Z"),
+    ],
+)
+def test_times_have_four_digits_for_the_year(occurred: datetime, expected: str) -> None:
+    metadata = EventMetadata()
+    metadata.occur_time.FromDatetime(occurred)
+    assert dict(event_headers(metadata, key="o-1", seq=1))["ce_time"] == expected.encode()
 
 
 def test_values_are_messages_of_the_contract() -> None:
