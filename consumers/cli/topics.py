@@ -16,7 +16,8 @@ from infra.runtime.lifespan import EXIT_UNUSABLE, StartupError
 def main(options: Namespace) -> int:
     """Runs the command; returns its exit code: 1 only from `diff`, if something differs."""
     if options.action == "asyncapi":
-        say(document().rstrip("\n"))
+        shards = SHARDS if options.shards is None else options.shards
+        say(document(prefix=options.topic_prefix, shards=shards).rstrip("\n"))
         return 0
     try:
         return asyncio.run(_on_broker(options))

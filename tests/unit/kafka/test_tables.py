@@ -6,7 +6,8 @@ import pytest
 from stateset.common.v1.event_metadata_pb2 import EventMetadata
 from stateset.order.v1 import order_event_pb2, order_pb2
 
-from consumers.cli.arguments import SHARDS
+from consumers.cli import topics
+from consumers.cli.arguments import SHARDS, parser
 from consumers.cli.asyncapi import document
 from infra.runtime.kafka.admin import Found, differences
 from infra.runtime.kafka.headers import event_headers, replay_header, state_headers
@@ -19,6 +20,18 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_asyncapi_document_is_that_of_the_table() -> None:
     assert (ROOT / "docs" / "asyncapi.yaml").read_text() == document(), "run `stateset topics asyncapi`"
+
+
+def test_the_asyncapi_document_of_an_installation_has_its_names_and_partitions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["topics", "asyncapi", "--topic-prefix", "hot.", "--shards", "7"]
+    assert topics.main(parser().parse_args(arguments)) == 0
+    told = capsys.readouterr().out
+    for topic in TOPICS:
+        assert f'address: "hot.{topic.base_name}"\n' in told
+        assert f'topic: "hot.{topic.base_name}"\n' in told
+    assert told.count("partitions: 7\n") == len(TOPICS)
 
 
 def test_the_asyncapi_document_refers_to_nothing_outside_itself_and_holds_the_contracts_as_text() -> None:
