@@ -130,7 +130,7 @@ def _told_as_ours(topic: str) -> Iterator[None]:
     except OtherLogError as error:
         raise LogEpochChangedError(error.found, error.wanted) from error
     except TopicMissingError as error:
-        raise BusRefusedError(f"{error}: `stateset topics apply` makes topic {topic}") from error
+        raise BusRefusedError(str(error)) from error
     except ForeignRecordError as error:
         raise BusRefusedError(f"{topic}: {error}") from error
     except BrokerError as error:

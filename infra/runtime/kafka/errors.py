@@ -56,15 +56,26 @@ _KINDS: Final[Mapping[int, type[BrokerError]]] = {
 }
 
 
+_MISSING: Final = "`stateset topics apply` makes topics that are missing"
+_REMEDIES: Final[Mapping[int, str]] = {
+    KafkaError.MSG_SIZE_TOO_LARGE: (
+        "`stateset topics diff` shows whether the topic takes less than it should, `stateset topics apply` mends that"
+    ),
+    KafkaError._UNKNOWN_TOPIC: _MISSING,  # noqa: SLF001 - as above
+    KafkaError.UNKNOWN_TOPIC_OR_PART: _MISSING,
+}
+
+
 def kafka_error(error: KafkaError | KafkaException) -> KafkaError:
     """The library's error, which its exception carries."""
     return error.args[0] if isinstance(error, KafkaException) else error
 
 
 def broker_error(error: KafkaError | KafkaException, doing: str) -> BrokerError:
-    """The one place that says what a Kafka error means here; `doing` begins its message."""
+    """The one place that says what a Kafka error means here, and where something helps, what; `doing` begins it."""
     said = kafka_error(error)
-    return _KINDS.get(said.code(), BrokerError)(f"{doing}: {said.name()}: {said.str()}")
+    remedy = f": {_REMEDIES[said.code()]}" if said.code() in _REMEDIES else ""
+    return _KINDS.get(said.code(), BrokerError)(f"{doing}: {said.name()}: {said.str()}{remedy}")
 
 
 class Ear:

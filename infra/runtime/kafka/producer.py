@@ -28,6 +28,7 @@ class TransactionalProducer:
 
     def __init__(self, cluster: Cluster, transactional_id: str) -> None:
         self._failed: KafkaError | None = None
+        self._failed_topic = ""
         self._closing = False
         self._ear = Ear()
         self._producer = Producer(
@@ -183,7 +184,7 @@ class TransactionalProducer:
         told = self._told()
         if told is None or kafka_error(told).code() in _THROWN_AWAY:
             told = self._ear.reason(kafka_error(error))
-        return broker_error(told, doing)
+        return broker_error(told, f"{doing} to {self._failed_topic}" if told is self._failed else doing)
 
     def _told(self) -> KafkaError | KafkaException | None:
         """What is known of a failure, or waits to be heard."""
@@ -204,7 +205,7 @@ class TransactionalProducer:
             return error
         raise lost
 
-    def _hear(self, error: KafkaError | None, _message: Message) -> None:
+    def _hear(self, error: KafkaError | None, message: Message) -> None:
         """Keeps why a record failed. What is thrown away because of that is reported too, and sometimes first."""
         if error is not None and (self._failed is None or self._failed.code() in _THROWN_AWAY):
-            self._failed = error
+            self._failed, self._failed_topic = error, message.topic() or ""

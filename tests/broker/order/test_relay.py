@@ -367,6 +367,8 @@ async def test_partitions_that_are_added_under_a_relay_are_refused_until_the_top
 async def test_topics_that_are_made_late_are_waited_for(kafka: Kafka, tmp_path: Path) -> None:
     async with relayed_log(kafka, tmp_path, topics=False) as log:
         await log.relay().check()
+        with pytest.raises(BusUnavailableError, match=f"{log.events}.*UNKNOWN_TOPIC_OR_PART.*`stateset topics apply`"):
+            await log.bus().next_seqs()
         await log.place(3)
         async with log.relay().running():
             await log.admin.apply()
@@ -445,7 +447,8 @@ async def test_a_record_that_is_refused_is_told_by_its_reason(kafka: Kafka) -> N
         with closing(TransactionalProducer(kafka.cluster, topic)) as producer:
             producer.take_over()
             producer.begin()
-            with pytest.raises(BrokerError, match="MSG_SIZE_TOO_LARGE"):
+            told = f"{topic}: MSG_SIZE_TOO_LARGE.*`stateset topics diff`.*`stateset topics apply`"
+            with pytest.raises(BrokerError, match=told):
                 fill(producer, topic)
 
 

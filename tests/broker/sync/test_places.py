@@ -135,6 +135,7 @@ async def test_a_topic_that_is_not_there_is_told_with_what_to_do(kafka: Kafka, l
     ):
         with pytest.raises(grpc.aio.AioRpcError, match=r"stateset topics apply.*makes topic") as raised:
             await client.stub.ResolvePosition(sync.ResolvePositionRequest(position=_wire(log)))
+        assert str(raised.value.details()).count("stateset topics") == 1
         assert refusal_of(raised.value) == (StatusCode.FAILED_PRECONDITION, "BUS_REFUSED", [])
 
 
