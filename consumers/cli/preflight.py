@@ -102,18 +102,33 @@ def refuse_unknown_settings(environment: Mapping[str, str]) -> None:
 def refuse_another_log(plan: Plan) -> None:
     """Refuses to begin a log where the data folder holds one on another database, which nobody would read any more.
 
+    A server of others may have a log already: see `unread_orders`.
+
     Raises:
         StartupError: The message says where that one is.
     """
-    file, cluster = plan.data_dir / f"{_ORDER.name}.db", LocalPostgres(folder=plan.data_dir / _POSTGRES, port=0)
+    file, cluster = _own_databases(plan.data_dir)
     in_file = has_rows(file, _ORDER.name, "orders")
-    own = plan.postgres is not None and plan.postgres.server is not None
-    if in_file and plan.postgres is not None and not (own and cluster.exists):
-        raise StartupError(_another(f"{file} holds orders", SQLITE, f"{file}*"))
-    if not in_file and plan.postgres is None and cluster.exists:
+    if plan.postgres is None and cluster.exists and not in_file:
         raise StartupError(
             _another(f"{cluster.folder} is a PostgreSQL of ours", EMBEDDED_POSTGRES, str(cluster.folder))
         )
+    if plan.postgres is not None and plan.postgres.server is not None and in_file and not cluster.exists:
+        raise StartupError(_another(f"{file} holds orders", SQLITE, f"{file}*"))
+
+
+def unread_orders(plan: Plan) -> str:
+    """Says what is in the data folder of which a system on a server of others reads nothing; empty if nothing is."""
+    file, cluster = _own_databases(plan.data_dir)
+    if plan.postgres is None or plan.postgres.server is not None:
+        return ""
+    here = [str(file)] if has_rows(file, _ORDER.name, "orders") else []
+    here += [str(cluster.folder)] if cluster.exists else []
+    return f"{' and '.join(here)}: not read, the orders are those of {plan.postgres.shown}" if here else ""
+
+
+def _own_databases(data_dir: Path) -> tuple[Path, LocalPostgres]:
+    return data_dir / f"{_ORDER.name}.db", LocalPostgres(folder=data_dir / _POSTGRES, port=0)
 
 
 def _another(found: str, database: str, away: str) -> str:

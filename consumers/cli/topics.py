@@ -48,8 +48,13 @@ async def _admin(options: Namespace) -> TopicAdmin:
 
 
 async def _apply(admin: TopicAdmin, _: Namespace) -> int:
-    for difference in await admin.apply():
-        say(difference.mended)
+    found = await admin.apply()
+    for difference in found:
+        if not difference.is_lost:
+            say(difference.mended)
+    for difference in found:
+        if difference.is_lost:
+            raise StartupError(str(difference))
     say("The topics are as they should be.")
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from consumers.cli.bus import choose_bus
 from consumers.cli.console import complain, say
 from consumers.cli.own_topics import own_topics_advised
-from consumers.cli.preflight import Ports, prepare, refuse_another_log
+from consumers.cli.preflight import Ports, prepare, refuse_another_log, unread_orders
 from consumers.cli.system import SERVICES, Plan, open_system
 from infra.runtime.lifespan import run
 
@@ -45,6 +45,8 @@ async def _keep_up(options: Namespace, advise: Callable[[str], None]) -> None:
         refuse_another_log(plan)
         say(bus.line)
         say(f"data: {plan.data_dir}")
+        if unread := unread_orders(plan):
+            say(unread)
         with own_topics_advised(plan, advise):
             await _run(plan)
 

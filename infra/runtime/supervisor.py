@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, NoReturn
 from infra.runtime.lifespan import EXIT_UNUSABLE, SUPERVISED, StartupError
 
 READY_SECONDS: Final = 60.0  # a service starts in one to three seconds; a crowded machine may need twenty times that
-STOP_SECONDS: Final = 15.0  # a service drains within ten
+STOP_SECONDS: Final = 15.0  # a gRPC server drains within ten, the gateway beside it mostly in far less
 UNUSABLE_DELAY_SECONDS: Final = 30.0  # starting again helps only once somebody has done what the child's line says
 LOG_BYTES_MAX: Final = 8_388_608  # looked at when a child starts; what is longer becomes NAME.log.1
 _READY_POLL_SECONDS: Final = 0.05

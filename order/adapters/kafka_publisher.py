@@ -78,8 +78,9 @@ class KafkaBus:
         }
         if topic.name == self._topics[1]:
             empty = set(range(self._shards)) - last.keys()
-            late = [shard for shard in sorted(empty) if cursors[topic.name, shard].next_seq > 1]
-            _tell_what_states_lack(lookup, topic, late)
+            lost = [shard for shard, (first, _) in sorted(lookup.ends(topic).items()) if first]
+            late = [shard for shard in sorted(empty - set(lost)) if cursors[topic.name, shard].next_seq > 1]
+            _tell_what_states_lack(topic, lost, late)
         return cursors
 
     def _last(self, lookup: Lookup, topic: FoundTopic) -> dict[int, Place]:
@@ -102,12 +103,12 @@ class KafkaBus:
         return last
 
 
-def _tell_what_states_lack(lookup: Lookup, topic: FoundTopic, late: Sequence[int]) -> None:
+def _tell_what_states_lack(topic: FoundTopic, lost: Sequence[int], late: Sequence[int]) -> None:
     """Tells of orders that will not be on the state topic: those of lost records, and of shards that begin late there.
 
     Nothing is ever deleted from the begin of a compacted partition, unless it was not compacted for a while.
     """
-    if lost := [partition for partition, (first, _) in sorted(lookup.ends(topic).items()) if first]:
+    if lost:
         _log.error(
             "orders are missing from the state topic: `stateset topics reset` makes the topics anew",
             reason="STATE_LOST",

@@ -38,7 +38,7 @@ _DIGEST_SECONDS_MIN: Final = 1.0
 _DIGEST_SECONDS_MAX: Final = 3_600.0
 _BATCH_EVENTS: Final = 500
 _BATCH_EVENTS_MAX: Final = 10_000  # beyond that the frame's bytes are the bound anyway
-_UNACKED_EVENTS_MAX: Final = 50_000  # an event that waits costs about 500 bytes, beside its own
+_UNACKED_EVENTS_MAX: Final = 50_000  # an event that waits costs some 700 bytes, beside its own
 _POINTS: Final = {
     stream_pb2.START_POINT_EARLIEST: StartPoint.EARLIEST,
     stream_pb2.START_POINT_LATEST: StartPoint.LATEST,

@@ -66,8 +66,9 @@ class Floors:
         Reads on only as the database keeps up, and no further once one is refused; others may be durable all the same.
 
         Raises:
-            PositionError: One of them is of another log or filter, or ahead of this log.
-            SourceUnavailableError: One of them is ahead of all that is known here, and the log cannot be asked.
+            ExceptionGroup: Of one error:
+                PositionError: One of them is of another log or filter, or ahead of this log.
+                SourceUnavailableError: One of them is ahead of all that is known here, and the log cannot be asked.
         """
         summary, waiting = Summary(), 0
         done = asyncio.Event()

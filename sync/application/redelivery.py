@@ -9,7 +9,7 @@ from sync.application.stream import Stream
 
 _POLL_SECONDS: Final = 1.0  # another server may have been asked
 _REPLAYING_MAX: Final = 64  # events brought back at a time; the next ones once some of them are finished or wait…
-_HELD_MAX: Final = 1_024  # … and no more than these, which are in memory
+_HELD_MAX: Final = 256  # … and no more than these, which are in memory, and read again each second
 
 
 class Redeliveries:

@@ -7,7 +7,9 @@ follows it in the line waits behind it, and what is recorded meanwhile joins at 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from operator import attrgetter
 from sys import maxsize
+from typing import Final
 
 from sync.domain.breaker import Breaker, BreakerPolicy
 from sync.domain.done_set import Floor, Retried, Stretch
@@ -17,6 +19,9 @@ from sync.domain.parking import Mark, Marks, ParkedEvent
 from sync.domain.ring import Limits, PassingEvent
 from sync.domain.settlement import Changes, Park
 from sync.domain.subscription import AckStatus
+
+_FINAL: Final = {State.FINISHING: AckStatus.ALREADY, State.HELD: AckStatus.UNKNOWN}
+"""What is said of an event in such a state, whatever its outcome."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +235,7 @@ class Deliveries:
         line = self._lines.due_at(now)
         if line is None:
             return None
-        waiting = line.in_state(State.WAITING, most=max(1, limits.events_max))
+        waiting = line.waiting(most=max(1, limits.events_max))
         sent, size = waiting[:1], waiting[0].event.size
         for each in waiting[1:]:
             size += each.event.size
@@ -290,14 +295,15 @@ class Deliveries:
 
         What came out of it and is there no more was discarded: it is finished, whether or not it has been sent.
         """
-        self._marks = Marks(marks)
+        before, self._marks = self._marks, Marks(marks)
+        self._finished_ahead |= {at for at in before.places - self._marks.places if at[1] >= self._covered[at[0]]}
         discarded = [each for at, each in self._lines.events.items() if each.parked and not self._marks.holds(*at)]
+        if any(each.state is State.SENT for each in discarded):
+            self.breaker.lost_try()
         for each in discarded:
             self._lines.of(each).turn(each, State.FINISHING)
             self._release(each, now)
             self._lines.forget(each)
-        if discarded:
-            self.breaker.lost_try()
 
     # What follows an event that passes.
 
@@ -346,11 +352,11 @@ class Deliveries:
 
     def _refusal(self, item: AckItem) -> AckStatus | None:
         delivery = self._lines.events.get((item.shard, item.seq))
-        if delivery is None or delivery.state is State.HELD:
-            return self._refusal_of_none(item) if delivery is None else AckStatus.UNKNOWN
+        if delivery is None:
+            return self._refusal_of_none(item)
         line = self._lines.of(delivery)
-        if delivery.state is State.FINISHING:
-            return AckStatus.ALREADY
+        if delivery.state in _FINAL:
+            return _FINAL[delivery.state]
         if delivery.state is State.PARKING or 0 < line.retrying < item.seq:
             return AckStatus.OUT_OF_ORDER
         if delivery.state is State.WAITING:
@@ -390,14 +396,14 @@ class Deliveries:
                 self._release(delivery, now)
             case Outcome.PARK_KEY:
                 delivery.attempts += 1
-                going = line.in_state(State.HELD, State.SENT, State.WAITING, since=item.seq)
-                self._park(going, item, verdict, now_us)
+                going = [*line.out(item.seq), *line.waiting(item.seq)]
+                self._park(sorted(going, key=attrgetter("at")), item, verdict, now_us)
                 line.retrying = 0
 
     def _wait_from(self, seq: int, line: Line, due: float) -> None:
         """The event and those behind it in the line come again; it is the one that must be finished first."""
         line.retrying = seq
-        for each in line.in_state(State.HELD, State.SENT, since=seq):
+        for each in line.out(seq):
             line.turn(each, State.WAITING)
         self._lines.schedule(line, due)
 

@@ -1,7 +1,6 @@
 """Events that a stream has sent and that are not finished, by order: each order's form its line. Pure."""
 
 from bisect import bisect_left, insort
-from collections import defaultdict
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from heapq import heappop, heappush
@@ -48,7 +47,6 @@ class Line:
 
     Attributes:
         retrying: The seq that must be finished before those behind it; 0 for none.
-        waits: Whether something is WAITING.
         due: When the first of what waits may be sent.
     """
 
@@ -56,17 +54,18 @@ class Line:
     deliveries: dict[int, Delivery] = field(default_factory=dict)
     retrying: int = 0
     due: float = inf
-    _seqs: defaultdict[State, list[int]] = field(default_factory=lambda: defaultdict(list))
+    _out: list[int] = field(default_factory=list)  # the seqs of those HELD or SENT, sorted
+    _waiting: list[int] = field(default_factory=list)
 
     @property
     def waits(self) -> bool:
-        """See above."""
-        return bool(self._seqs[State.WAITING])
+        """Whether something is to be sent."""
+        return bool(self._waiting)
 
     def add(self, delivery: Delivery) -> None:
         """The delivery stands in the line."""
         self.deliveries[delivery.event.seq] = delivery
-        insort(self._seqs[delivery.state], delivery.event.seq)
+        self._enter(delivery)
 
     def remove(self, delivery: Delivery) -> None:
         """The delivery stands there no longer."""
@@ -77,16 +76,30 @@ class Line:
         """The delivery is in another state from now on."""
         self._leave(delivery)
         delivery.state = state
-        insort(self._seqs[state], delivery.event.seq)
+        self._enter(delivery)
 
-    def in_state(self, *states: State, since: int = 0, most: int | None = None) -> list[Delivery]:
-        """Those in one of the states, of this seq and later ones, by seq; not more than so many."""
-        found = [seq for seqs in map(self._seqs.__getitem__, states) for seq in seqs[bisect_left(seqs, since) :]]
-        return [self.deliveries[seq] for seq in sorted(found)[:most]]
+    def out(self, since: int) -> list[Delivery]:
+        """Those that are HELD or SENT, of this seq and later ones, by seq."""
+        return [self.deliveries[seq] for seq in self._out[bisect_left(self._out, since) :]]
+
+    def waiting(self, since: int = 0, *, most: int | None = None) -> list[Delivery]:
+        """Those that are to be sent, of this seq and later ones, by seq; not more than so many."""
+        return [self.deliveries[seq] for seq in self._waiting[bisect_left(self._waiting, since) :][:most]]
+
+    def _enter(self, delivery: Delivery) -> None:
+        seqs = self._seqs(delivery.state)
+        if seqs is not None:
+            insort(seqs, delivery.event.seq)
 
     def _leave(self, delivery: Delivery) -> None:
-        seqs = self._seqs[delivery.state]
-        del seqs[bisect_left(seqs, delivery.event.seq)]
+        seqs = self._seqs(delivery.state)
+        if seqs is not None:
+            del seqs[bisect_left(seqs, delivery.event.seq)]
+
+    def _seqs(self, state: State) -> list[int] | None:
+        if state is State.WAITING:
+            return self._waiting
+        return self._out if state is State.SENT or state is State.HELD else None
 
 
 class Lines:

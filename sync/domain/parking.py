@@ -2,6 +2,7 @@
 
 from bisect import insort
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,6 +64,11 @@ class Marks:
 
     def __len__(self) -> int:
         return len(self._events)
+
+    @property
+    def places(self) -> AbstractSet[tuple[int, int]]:
+        """Shard and seq of every parked event."""
+        return self._events.keys()
 
     def add(self, mark: Mark) -> None:
         """An event is parked."""

@@ -34,7 +34,8 @@ class Subscription:
 
     Attributes:
         delivery_epoch: Of its newest opening.
-        first_epoch: Of its first opening; 0 before.
+        first_epoch: Of its first opening, or what that will take. Below that where the opener had a checkpoint:
+            something was sent before, though nobody here knows of it.
     """
 
     log_epoch: str
@@ -130,7 +131,7 @@ def opened(stored: Subscription | None, opening: Opening, retired_epoch: int) ->
     for shard, start in opening.start.items():
         floor = None if opening.resets else stored.floors.get(shard)
         taken[shard] = replace(floor or Floor(next_seq=start, delivery_epoch=epoch), delivery_epoch=epoch)
-    first_epoch = stored.first_epoch or epoch
+    first_epoch = stored.first_epoch or opening.checkpoint_epoch or epoch
     return replace(stored, delivery_epoch=epoch, first_epoch=first_epoch, floors={**stored.floors, **taken})
 
 
@@ -154,7 +155,7 @@ def created(stored: Subscription | None, opening: Opening, retired_epoch: int) -
         return stored
     epoch = retired_epoch if stored is None else stored.delivery_epoch
     floors = {shard: replace(floor, delivery_epoch=epoch) for shard, floor in after.floors.items()}
-    return replace(after, delivery_epoch=epoch, first_epoch=0, floors=floors)
+    return replace(after, delivery_epoch=epoch, first_epoch=epoch + 1, floors=floors)
 
 
 def sought(stored: Subscription, log_epoch: str, floors: Mapping[int, int]) -> Subscription:
@@ -166,7 +167,10 @@ def sought(stored: Subscription, log_epoch: str, floors: Mapping[int, int]) -> S
     kept = stored.floors if stored.log_epoch == log_epoch else {}
     after = {shard: replace(floor, delivery_epoch=epoch) for shard, floor in kept.items()}
     after |= {shard: Floor(next_seq=seq, delivery_epoch=epoch) for shard, seq in floors.items()}
-    return replace(stored, log_epoch=log_epoch, delivery_epoch=epoch, floors=after)
+    first_epoch = (
+        max(stored.first_epoch, epoch + 1) if stored.delivery_epoch < stored.first_epoch else stored.first_epoch
+    )
+    return replace(stored, log_epoch=log_epoch, delivery_epoch=epoch, first_epoch=first_epoch, floors=after)
 
 
 def acked(stored: Subscription | None, ack: Ack) -> tuple[Subscription | None, AckOutcome]:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from fcntl import ioctl
 from http import HTTPStatus
@@ -96,7 +96,7 @@ async def open_http(listening: socket.socket, app: ASGIApp, *, connections_max: 
         try:
             yield
         finally:
-            cutting = asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, server.cut_stalled)
+            cutting = asyncio.get_running_loop().call_later(_GOODBYE_SECONDS, server.cut_stalled, server.untaken())
             if server.server_state.tasks:  # streams: asked to exit, the server would break off their goodbyes
                 await asyncio.wait(server.server_state.tasks, timeout=_DRAIN_SECONDS)
             server.should_exit = True
@@ -122,11 +122,15 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         yield
 
-    def cut_stalled(self) -> None:
-        """Ends connections whose readers leave what they were sent."""
+    def untaken(self) -> Mapping[Any, int]:
+        """By connection, how much of what it was sent its reader has not taken yet."""
         connections: Sequence[Any] = tuple(self.server_state.connections)
-        for connection in connections:
-            if connection.is_full():
+        return {connection: connection.untaken_bytes() for connection in connections}
+
+    def cut_stalled(self, before: Mapping[Any, int]) -> None:
+        """Ends connections that are full, and whose readers have taken nothing since."""
+        for connection, untaken_bytes in self.untaken().items():
+            if connection.is_full() and untaken_bytes >= before.get(connection, 0):
                 connection.abort()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

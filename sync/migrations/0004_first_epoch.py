@@ -13,5 +13,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # 1 is no later than the first opening of any that is there, or that an older server still makes.
+    # 1 is no later than the first opening of any that is there, or that an older server makes meanwhile.
     op.add_column("subscriptions", sa.Column("first_epoch", sa.BigInteger, nullable=False, server_default="1"))

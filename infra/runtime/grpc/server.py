@@ -22,7 +22,7 @@ from infra.runtime.lifespan import StartupError, background
 MESSAGE_BYTES_MAX: Final = 262_144  # received; an order with all its lines fits
 FRAME_BYTES_MAX: Final = 1_048_576  # sent; a frame of a stream fits
 _REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
-DRAIN_SECONDS: Final = 10.0  # for calls that work: what only waits ends by itself, and so do streams
+DRAIN_SECONDS: Final = 7.0  # for calls that work: what only waits ends by itself, and so do streams
 # For what the last calls were answered to go out, and for GoAway to reach streams whose readers take so long to take
 # anything. Who takes nothing at all cannot be told anything, either.
 _GOODBYE_SECONDS: Final = 2.0
@@ -67,8 +67,8 @@ async def open_server(
 ) -> AsyncIterator[int]:
     """Serves until the context ends, then drains.
 
-    Health says NOT_SERVING, `draining` is set, new calls are refused, those under way end, and the port is free. Nobody
-    waits long for a stream whose reader takes nothing any more.
+    Health says NOT_SERVING, `draining` is set, new calls are refused, those under way end, and the port is free: within
+    ten seconds. No stream is waited for whose reader has not read what it was sent within two.
 
     Args:
         address: `host:port`; port 0 takes any free one.

@@ -168,11 +168,10 @@ class TopicAdmin:
         return found
 
     async def apply(self) -> list[Difference]:
-        """Makes what is missing and corrects configurations; returns what was changed.
+        """Makes what is missing and corrects configurations; returns what was changed, and what only `reset` mends.
 
         Raises:
-            StartupError: A topic has another number of partitions. Nothing was changed. Or one has lost records that
-                it should have kept, which nothing but `reset` mends: all else was changed.
+            StartupError: A topic has another number of partitions. Nothing was changed.
         """
         found = await self.diff()
         _refuse_partitions(found)
@@ -183,9 +182,6 @@ class TopicAdmin:
             elif to_correct := [difference for difference in mine if not difference.is_lost]:
                 await self._correct(topic, to_correct)
         await self._settle(leaders=True)
-        for difference in found:
-            if difference.is_lost:
-                raise StartupError(str(difference))
         return found
 
     async def reset(self) -> None:

@@ -18,7 +18,7 @@ FOREIGN: Final = Counter(
 
 
 class ForeignRecords:
-    """Those that a process has met, each told of and counted once."""
+    """Those that a process has met: each is told of and counted once, but for the very many."""
 
     def __init__(self) -> None:
         self._told: set[tuple[str, int, int]] = set()
@@ -32,12 +32,13 @@ class ForeignRecords:
 
     def tell(self, message: Message) -> None:
         """Tells of it, unless it was told of before."""
-        met = message.topic() or "", partition_of(message), message.offset() or 0
-        if met in self._told or len(self._told) >= _TOLD_MAX:
+        met = topic, partition, offset = message.topic() or "", partition_of(message), message.offset() or 0
+        if met in self._told:
+            return
+        FOREIGN.labels(topic).inc()
+        if len(self._told) >= _TOLD_MAX:
             return
         self._told.add(met)
-        topic, partition, offset = met
-        FOREIGN.labels(topic).inc()
         _log.warning(
             "a record that is not ours is passed over: nobody but the relay should write to the topic",
             topic=topic,

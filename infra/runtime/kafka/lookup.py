@@ -20,11 +20,12 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.errors import BrokerError, Ear, ForeignRecordError, broker_error, kafka_error
+from infra.runtime.kafka.headers import is_ours
 
 _ANSWER_SECONDS: Final = 3.0  # of one request, and of the silence between two records
 _TAIL_RECORDS: Final = 16  # behind the last record lie markers, and perhaps what an undone transaction has left
 _TAIL_GROWTH: Final = 16
-_UNWANTED_MAX: Final = 1_000  # at a partition's end; reading back over more of them may take minutes
+_UNWANTED_MAX: Final = 1_000  # one after the other; reading back over more of them may take minutes
 _FETCH_BYTES: Final = 65_536  # per partition and request: one record is wanted, not what follows it
 
 
@@ -132,8 +133,13 @@ class Lookup:
     def first(
         self, topic: FoundTopic, offsets: Mapping[int, int], *, wanted: Callable[[Message], bool] = _any
     ) -> dict[int, Message]:
-        """The first record at or behind an offset that is wanted, for each partition that has one there."""
+        """The first record at or behind an offset that is wanted, for each partition that has one there.
+
+        Raises:
+            ForeignRecordError: So many that are not ours lie there that it was not looked for any further.
+        """
         found: dict[int, Message] = {}
+        foreign: Counter[int] = Counter()
         open_partitions = set(offsets)
         for message in self._from(topic.name, offsets):
             partition = partition_of(message)
@@ -141,6 +147,9 @@ class Lookup:
                 continue
             if message.error() is None:
                 if not wanted(message):
+                    foreign[partition] += not is_ours(message)
+                    if foreign[partition] > _UNWANTED_MAX:
+                        raise ForeignRecordError(f"partition {partition} has {_UNWANTED_MAX} records that are not ours")
                     continue
                 found[partition] = message
             open_partitions.discard(partition)

@@ -189,7 +189,7 @@ async def test_the_ingest_grants_back_what_it_has_taken_and_its_floor_is_told() 
 
 
 async def test_a_source_outlives_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "DRAIN_SECONDS", 0.0)  # it dies: neither side has said goodbye
+    monkeypatch.setattr(server, "_GOODBYE_SECONDS", 0.0)  # it dies: neither side has said goodbye
     log = LogMaker()
     log.groups(10)
     fake = FakeOrderService(log)

@@ -332,7 +332,8 @@ async def test_an_epoch_of_a_deleted_subscription_is_given_to_no_later_one(store
 
 async def test_a_subscription_knows_its_first_opening_and_another_one_of_its_name_knows_its_own(stores: Stores) -> None:
     for _ in range(2):
-        assert (await stores.subscriptions.create(OPENING)).first_epoch == 0
+        made = await stores.subscriptions.create(OPENING)
+        assert made.first_epoch == made.delivery_epoch + 1
         await stores.subscriptions.seek(KEY, "log-1", {0: 3})
         first = await stores.subscriptions.open(OPENING)
         assert first.first_epoch == first.delivery_epoch
@@ -342,6 +343,11 @@ async def test_a_subscription_knows_its_first_opening_and_another_one_of_its_nam
         of_another_log = await stores.subscriptions.open(replace(OPENING, log_epoch="log-2"))
         assert of_another_log.first_epoch == of_another_log.delivery_epoch
         await stores.subscriptions.delete(KEY)
+
+
+async def test_an_opening_with_a_checkpoint_is_never_taken_for_the_first(stores: Stores) -> None:
+    taken = await stores.subscriptions.open(replace(OPENING, checkpoint_epoch=7, opened_us=1_000))
+    assert taken.delivery_epoch > taken.first_epoch, "what was sent before, a lost database knew"
 
 
 async def test_a_deletion_forgets_no_epoch_that_an_earlier_one_took(stores: Stores) -> None:

@@ -391,6 +391,22 @@ def test_what_was_finished_out_of_the_parking_place_does_not_come_again_though_a
     assert store.subscription.floors[parked.shard].is_done(parked.seq), "so the next stream does not send it either"
 
 
+def test_what_was_discarded_does_not_come_though_a_seek_moved_below_it() -> None:
+    log = LogMaker(SHARDS)
+    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
+    store = Store(log, fanout, "", 1_000)
+    subscriber = Subscriber(store, 100)
+    fanout.ring.append([log.group("o-1"), log.group("o-1")])
+    subscriber.read()
+    subscriber.answer(0, Outcome.PARK)
+    subscriber.seek()
+    store.parked.clear()
+    assert subscriber.session.deliveries is not None
+    subscriber.session.deliveries.remark([], subscriber.now)
+    subscriber.read()
+    assert [event.version for event in subscriber.queues["o-1"]] == [2]
+
+
 @pytest.fixture
 def paused() -> Subscriber:
     """One whose next event tries whether it can go on; its first one is parked, and the others wait in one shard."""

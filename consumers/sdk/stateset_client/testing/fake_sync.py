@@ -205,7 +205,8 @@ class FakeSync:
             self.books[name] = self.books[name].moved()
         self.floors[name] = _filled(start, floor) if resets else _filled(floor, start)
         self.epochs[name] = max(self.epochs[name], spec.checkpoint_epoch) + 1
-        self.books[name].first_epoch = self.books[name].first_epoch or self.epochs[name]
+        book = self.books[name]
+        book.first_epoch = book.first_epoch or spec.checkpoint_epoch or self.epochs[name]
         return self.epochs[name]
 
     def make(self, name: str, text: str, start: Position) -> None:
