@@ -5,11 +5,11 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from infra.runtime.topics import EVENTS
+from infra.runtime.topics import EVENTS, STATE
 from tests.harness.e2e_command_line import free_options, stateset
 from tests.harness.kafka_broker import Kafka
 from tests.harness.kafka_log import TopicWriter
-from tests.harness.kafka_topics import add_partition, set_retention
+from tests.harness.kafka_topics import add_partition, expire, set_config, set_retention, stray
 from tests.harness.ports import free_ports
 from tests.harness.sync_log import LogMaker
 
@@ -32,6 +32,18 @@ async def test_topics_are_compared_made_and_begun_anew_by_command(kafka: Kafka) 
     other = await stateset("topics", "apply", "--shards", "12", *options)
     assert (other.code, other.err.count("\n")) == (2, 1)
     assert f"topic {name} has 3 partitions, and the log 12 shards" in other.err
+
+
+async def test_records_that_are_lost_for_good_are_told_beside_what_was_mended(kafka: Kafka) -> None:
+    options = ("--bootstrap-servers", kafka.servers, "--topic-prefix", kafka.prefix)
+    name = STATE.name(kafka.prefix)
+    await stateset("topics", "reset", "--yes", "--shards", "3", *options)
+    stray(kafka, name, 1)
+    await set_config(kafka, name, "cleanup.policy", "delete")
+    expire(kafka, name, 1, 1)
+    told = await stateset("topics", "apply", *options)
+    assert (told.code, told.out) == (2, f"{name}: cleanup.policy set to compact\n")
+    assert f"{name}: records below offset 1 of partition 1 are deleted" in told.err
 
 
 async def test_partitions_that_somebody_has_added_are_a_difference(kafka: Kafka) -> None:
