@@ -231,6 +231,11 @@ _CREDIT: Final[Sequence[Rule]] = (
 )
 _ACK: Final[Sequence[Rule]] = (
     ("ack", "must have one of through and items", lambda ack: ack.HasField("through") != bool(ack.items)),
+    (
+        "ack.ack_id",
+        f"must have at most {_NAME_CHARACTERS_MAX} characters",
+        lambda ack: len(ack.ack_id) <= _NAME_CHARACTERS_MAX,
+    ),
     ("ack.items", f"must be at most {_ITEMS_MAX}", lambda ack: len(ack.items) <= _ITEMS_MAX),
 )
 _ITEM: Final[Sequence[Rule]] = (
