@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import grpc
 import grpc.aio
 
-from stateset_client.errors import StateSetError, error_of
+from stateset_client.errors import StateSetError, UnavailableError, error_of
 
 Reply = TypeVar("Reply")
 
@@ -58,9 +58,27 @@ async def retrying(attempt: Callable[[float], Awaitable[Reply]], budget_seconds:
     while True:
         try:
             return await attempt(max(0.0, deadline - time.monotonic()))
-        except (grpc.aio.AioRpcError, StateSetError) as failure:
-            error = failure if isinstance(failure, StateSetError) else error_of(failure)
+        except (grpc.aio.AioRpcError, StateSetError, asyncio.CancelledError) as failure:
+            error = _told(failure)
             wait_seconds = backoff.next_seconds(error.retry_after_seconds)
             if not may_retry(error) or time.monotonic() + wait_seconds >= deadline:
                 raise error from failure
         await asyncio.sleep(wait_seconds)
+
+
+def _told(failure: BaseException) -> StateSetError:
+    """The error that a try has ended with.
+
+    Where a server ends a call while its requests are still being sent, gRPC may forget how, and cancel the call itself.
+
+    Raises:
+        CancelledError: It was not gRPC that cancelled.
+    """
+    if isinstance(failure, grpc.aio.AioRpcError):
+        return error_of(failure)
+    if isinstance(failure, StateSetError):
+        return failure
+    task = asyncio.current_task()
+    if task is None or task.cancelling():
+        raise failure
+    return UnavailableError("the call ended while it was being sent", code=grpc.StatusCode.UNAVAILABLE)
