@@ -148,7 +148,9 @@ def _told_as_ours(outages: Outages) -> Iterator[None]:
 def _is_passing(error: Exception) -> bool:
     """Whether the same work may succeed later, as it was the server or the way there that failed, or a lock."""
     if isinstance(error, DBAPIError) and (
-        error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+        error.connection_invalidated
+        or isinstance(error, (OperationalError, InterfaceError))
+        or isinstance(error.driver_exception, asyncpg_errors.InternalClientError)  # see LOST
     ):
         return True
     state = _state(error)
