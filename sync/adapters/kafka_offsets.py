@@ -30,7 +30,7 @@ def offsets_of(lookup: Lookup, topic: FoundTopic, wanted: Mapping[int, int], log
 
     Raises:
         OtherLogError: The topic holds another log.
-        ForeignRecordError: It ends with many records that are not ours.
+        ForeignRecordError: It ends with many records that are not ours, or has them where it is looked.
         BrokerError: The broker does not answer.
     """
     return starts_of(lookup, topic, partitions_of(lookup, topic, log_epoch), wanted)
@@ -59,6 +59,7 @@ def starts_of(
     """As `offsets_of`, of partitions that were looked at.
 
     Raises:
+        ForeignRecordError: Many records that are not ours lie where it is looked.
         BrokerError: The broker does not answer.
     """
     seeks = {number: Seek.between(partitions[number], seq) for number, seq in wanted.items()}

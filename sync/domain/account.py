@@ -56,8 +56,9 @@ class Account:
         """
         events = list(self._passing(frame, segments, next_seqs))
         kept = self.deliveries.pass_by(events, self.now)
-        going = [each for each in events if each[:2] not in kept]
+        going = events
         if kept:
+            going = [each for each in events if each[:2] not in kept]
             frame = self._reduced(frame, going, next_seqs)
         if self.deliveries.diverted:
             self.deliveries.hold(going)

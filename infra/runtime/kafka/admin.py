@@ -89,7 +89,7 @@ class Found:
     first_offsets: Mapping[int, int] = field(default_factory=dict)
 
     @property
-    def is_cut(self) -> str:
+    def lost_below(self) -> str:
         """Where its first partition begins that has lost its begin; empty if none has."""
         cut = {partition: offset for partition, offset in self.first_offsets.items() if offset}
         return next((f"offset {offset} of partition {partition}" for partition, offset in sorted(cut.items())), "")
@@ -108,8 +108,8 @@ def differences(topic: Topic, found: Found | None, *, shards: int, prefix: str) 
         if has.get(what) != wanted
     ]
     # Compaction leaves a partition's first offset as it is: above 0, the last record of some key may be gone.
-    if topic.is_compacted and found.is_cut:
-        differ.append(Difference(topic=name, what="records", found=found.is_cut, wanted="kept"))
+    if topic.is_compacted and found.lost_below:
+        differ.append(Difference(topic=name, what="records", found=found.lost_below, wanted="kept"))
     return differ
 
 

@@ -149,7 +149,9 @@ class Lookup:
                 if not wanted(message):
                     foreign[partition] += not is_ours(message)
                     if foreign[partition] > _UNWANTED_MAX:
-                        raise ForeignRecordError(f"partition {partition} has {_UNWANTED_MAX} records that are not ours")
+                        raise ForeignRecordError(
+                            f"partition {partition} has over {_UNWANTED_MAX} records that are not ours"
+                        )
                     continue
                 found[partition] = message
             open_partitions.discard(partition)

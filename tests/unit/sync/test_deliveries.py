@@ -225,6 +225,11 @@ class Subscriber:
         deliveries.replay([each for _, each in sorted(store.parked.items())], self.now)
 
 
+def subscribed(*, filter_text: str = "", parked_max: int = 1_000, unacked: int = 100) -> Subscriber:
+    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
+    return Subscriber(Store(LogMaker(SHARDS), fanout, filter_text, parked_max), unacked)
+
+
 def place_of(event: Event) -> Place:
     return event.shard, event.seq
 
@@ -263,10 +268,8 @@ other = st.tuples(st.sampled_from(["wait", "crash", "replay", "sweep", "seek"]),
 def test_each_event_is_finished_exactly_once_in_its_orders_sequence(
     steps: list[tuple[str, int, int]], unacked: int, filter_text: str, parked_max: int
 ) -> None:
-    log = LogMaker(SHARDS)
-    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
-    store = Store(log, fanout, filter_text, parked_max)
-    subscriber = Subscriber(store, unacked)
+    subscriber = subscribed(filter_text=filter_text, parked_max=parked_max, unacked=unacked)
+    store, log, fanout = subscriber.store, subscriber.store.log, subscriber.store.fanout
     for kind, first, second in steps:
         if kind == "publish":
             customer_id = f"c-{first % 2}"
@@ -326,10 +329,8 @@ def drain(store: Store, subscriber: Subscriber) -> None:
 
 
 def test_what_follows_an_order_that_is_being_parked_is_not_sent_meanwhile() -> None:
-    log = LogMaker(SHARDS)
-    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
-    store = Store(log, fanout, "", 1_000)
-    subscriber = Subscriber(store, 100)
+    subscriber = subscribed()
+    store, log, fanout = subscriber.store, subscriber.store.log, subscriber.store.fanout
     fanout.ring.append([log.group("o-1")])
     subscriber.read()
     (event,) = subscriber.queues.pop("o-1")
@@ -346,10 +347,8 @@ def test_what_follows_an_order_that_is_being_parked_is_not_sent_meanwhile() -> N
 
 
 def test_what_is_on_its_way_back_waits_while_an_earlier_event_of_its_order_is_parked_again() -> None:
-    log = LogMaker(SHARDS)
-    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
-    store = Store(log, fanout, "", 1_000)
-    subscriber = Subscriber(store, 100)
+    subscriber = subscribed()
+    store, log, fanout = subscriber.store, subscriber.store.log, subscriber.store.fanout
     batch = log.group("o-1", size=2)
     fanout.ring.append([batch])
     subscriber.read()
@@ -368,18 +367,13 @@ def test_what_is_on_its_way_back_waits_while_an_earlier_event_of_its_order_is_pa
 
 
 def test_what_was_finished_out_of_the_parking_place_does_not_come_again_though_a_seek_moved_below_it() -> None:
-    log = LogMaker(SHARDS)
-    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
-    store = Store(log, fanout, "", 1_000)
-    subscriber = Subscriber(store, 100)
+    subscriber = subscribed()
+    store, log, fanout = subscriber.store, subscriber.store.log, subscriber.store.fanout
     fanout.ring.append([log.group("o-1"), log.group("o-1")])
     subscriber.read()
     subscriber.answer(0, Outcome.PARK)
     subscriber.answer(0, Outcome.DONE)
-    assert store.subscription is not None
-    store.subscription = sought(store.subscription, EPOCH, dict.fromkeys(range(SHARDS), 1))
-    subscriber.done.clear()
-    subscriber.connect()
+    subscriber.seek()
     subscriber.replay_all()
     subscriber.read(1)
     (parked,) = subscriber.queues["o-1"]
@@ -388,14 +382,13 @@ def test_what_was_finished_out_of_the_parking_place_does_not_come_again_though_a
     assert subscriber.settle([again]) == [AckStatus.ALREADY]
     subscriber.read()
     assert [event.version for event in subscriber.queues["o-1"]] == [2]
+    assert store.subscription is not None
     assert store.subscription.floors[parked.shard].is_done(parked.seq), "so the next stream does not send it either"
 
 
 def test_what_was_discarded_does_not_come_though_a_seek_moved_below_it() -> None:
-    log = LogMaker(SHARDS)
-    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
-    store = Store(log, fanout, "", 1_000)
-    subscriber = Subscriber(store, 100)
+    subscriber = subscribed()
+    store, log, fanout = subscriber.store, subscriber.store.log, subscriber.store.fanout
     fanout.ring.append([log.group("o-1"), log.group("o-1")])
     subscriber.read()
     subscriber.answer(0, Outcome.PARK)
@@ -410,9 +403,8 @@ def test_what_was_discarded_does_not_come_though_a_seek_moved_below_it() -> None
 @pytest.fixture
 def paused() -> Subscriber:
     """One whose next event tries whether it can go on; its first one is parked, and the others wait in one shard."""
-    log = LogMaker(SHARDS)
-    fanout = Fanout(Ring((1,) * SHARDS, ring_bytes_max=1 << 30), pieces_to_wire)
-    subscriber = Subscriber(Store(log, fanout, "", 1_000), 100)
+    subscriber = subscribed()
+    log, fanout = subscriber.store.log, subscriber.store.fanout
     fanout.ring.append([log.group(order_of(0))])
     subscriber.read()
     subscriber.answer(0, Outcome.PARK)
