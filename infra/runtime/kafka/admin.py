@@ -215,9 +215,12 @@ class TopicAdmin:
         earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
         asked = {TopicPartition(topic.name, each.id): earliest for each in topic.partitions}
         told = self._client.list_offsets(asked, request_timeout=_ANSWER_SECONDS)
-        return {
-            each.partition: answer.offset for each, future in told.items() if (answer := await self._answer(future))
+        # Where a leader does not know yet that it is one, as right after the topic was made, nothing is said of losses.
+        answers = {
+            each.partition: await self._answer(future, unless=KafkaError.NOT_LEADER_FOR_PARTITION)
+            for each, future in told.items()
         }
+        return {partition: answer.offset for partition, answer in answers.items() if answer}
 
     async def _describe(self, topic: Topic) -> TopicDescription | None:
         names = TopicCollection([topic.name(self._prefix)])
