@@ -5,19 +5,21 @@ follows it in the line waits behind it, and what is recorded meanwhile joins at 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
 from sys import maxsize
 from typing import Final
 
 from sync.domain.breaker import Breaker, BreakerPolicy
-from sync.domain.done_set import Floor, Retried, Stretch
+from sync.domain.coverage import Coverage
+from sync.domain.diversion import Diversion
+from sync.domain.done_set import Floor, Retried
 from sync.domain.lines import Delivery, Line, Lines, State
 from sync.domain.outcome import DELAY_SECONDS_MAX, AckItem, Outcome, Verdict
 from sync.domain.parking import Mark, Marks, ParkedEvent
 from sync.domain.ring import Limits, PassingEvent
-from sync.domain.settlement import Changes, Park
+from sync.domain.settlement import Changes
 from sync.domain.subscription import AckStatus
 
 _FINAL: Final = {State.FINISHING: AckStatus.ALREADY, State.HELD: AckStatus.UNKNOWN}
@@ -69,15 +71,11 @@ class Deliveries:
         self.parkings = 0
         self._tracking = tracking
         self._opened = now
-        self._floors = tracking.floors
         self._marks = Marks(tracking.marks)
-        self._covered = dict(enumerate(next_seqs))
+        self._coverage = Coverage(tracking.floors, next_seqs)
         self._lines = Lines()
+        self._diversion = Diversion(self._lines, self._marks)
         self._parking = 0
-        self._diverted: list[Delivery] = []
-        self._diverting = False
-        self._passed: list[tuple[int, Stretch]] = []
-        self._finished_ahead: set[tuple[int, int]] = set()
 
     @property
     def unfinished(self) -> int:
@@ -92,12 +90,16 @@ class Deliveries:
     @property
     def parking(self) -> bool:
         """Whether something is on its way into the parking place or out of it."""
-        return self._parking > 0 or self._diverting
+        return self._parking > 0 or self._diversion.under_way
 
     @property
     def diverted(self) -> bool:
         """Whether some events that were passed are still to be set aside: nobody is to be told before that."""
-        return bool(self._diverted)
+        return self._diversion.waits
+
+    @property
+    def _busy(self) -> set[int]:
+        return {shard for shard, _ in self._lines.events}
 
     def room(self, now: float) -> Limits:
         """How much more may be sent."""
@@ -109,16 +111,16 @@ class Deliveries:
 
     def after_done(self, shard: int, seq: int) -> int:
         """The first seq from this one on that may have to be sent."""
-        return self._floors[shard].after_done(seq)
+        return self._coverage.after_done(shard, seq)
 
     def pass_by(self, events: Iterable[PassingEvent], now: float) -> set[tuple[int, int]]:
         """Takes the events that come next into account; says which of them are not to be sent now."""
         kept: set[tuple[int, int]] = set()
         for event in events:
-            first, self._covered[event.shard] = self._covered[event.shard], event.seq + 1
+            first = self._coverage.reach(event.shard, event.seq)
             is_settled = self._is_settled(event.shard, event.seq)
             if is_settled and self.remembers:
-                self._passed.append((event.shard, (first, event.seq + 1)))
+                self._coverage.pass_over(event.shard, (first, event.seq + 1))
             if is_settled or self._enter(event, first, now) is not State.SENT:
                 kept.add((event.shard, event.seq))
         return kept
@@ -152,12 +154,12 @@ class Deliveries:
         if verdict.moves_parked:
             self._parking += 1
             self.parkings += 1
-        self._finish_passed(verdict.changes)
+        self._coverage.take_passed(verdict.changes)
         return verdict
 
     def has_passed_over(self, next_seqs: Sequence[int]) -> bool:
         """Whether something was passed in which nothing is left to do, and is not done by any ack."""
-        return bool(self._passed or self._tails(next_seqs))
+        return self.remembers and (self._coverage.has_passed or any(self._coverage.tails(next_seqs, self._busy)))
 
     def pass_over(self, next_seqs: Sequence[int]) -> Changes | None:
         """What was passed over is done; none if nothing was.
@@ -166,10 +168,9 @@ class Deliveries:
             next_seqs: By shard, where the stream stands.
         """
         changes = Changes()
-        self._finish_passed(changes)
-        for shard, stretch in self._tails(next_seqs).items():
-            changes.finish(shard, stretch)
-            self._covered[shard] = stretch[1]
+        if self.remembers:
+            self._coverage.take_passed(changes)
+            self._coverage.take_tails(next_seqs, self._busy, changes)
         return changes if changes.done else None
 
     def finish_through(self, next_seqs: Mapping[int, int], now: float) -> bool:
@@ -196,8 +197,7 @@ class Deliveries:
         for each in verdict.finishing:
             self._marks.remove(*each.at)
             self._lines.forget(each)
-            if each.event.seq >= self._covered[each.event.shard]:
-                self._finished_ahead.add(each.at)
+            self._coverage.finish_ahead(*each.at)
         if verdict.parking and parking_full:
             self._unpark(verdict.parking, now)
         else:
@@ -206,29 +206,22 @@ class Deliveries:
 
     def diversion(self, now: float, now_us: int) -> Changes | None:
         """What has come of orders that are parked, to be set aside as well; `diverted_settled` is to follow."""
-        if not self._diverted or self._diverting or self._parking or self.breaker.room(now) <= 0:
+        busy = self._parking or self._diversion.under_way
+        if busy or not self._diversion.waits or self.breaker.room(now) <= 0:
             return None
-        changes = Changes()
-        for each in self._diverted:
-            event = self._parked(each, now_us, whole_order=True)
-            self._note_parked(each, changes, replace(event, replaying=self._comes_back(each.event)))
-        self._diverting = True
         self.parkings += 1
         self.breaker.sent()
-        return changes
+        return self._diversion.begin(now_us)
 
     def diversion_settled(self, now: float, *, parking_full: bool) -> None:
         """It is durable, or there was no room: then it is to be tried again after a pause."""
-        self._diverting = False
         self.parkings += 1
         if parking_full:
+            self._diversion.fail()
             self.breaker.pause(now)
             return
         self.breaker.saw(now, retry=False)
-        for each in self._diverted:
-            self._mark(each, whole_order=True, replaying=self._comes_back(each.event))
-            self._lines.forget(each)
-        self._diverted = []
+        self._diversion.end()
 
     def next_redelivery(self, now: float, limits: Limits) -> Redelivery | None:
         """What is due to come again, of one order, within the limits; one event at least."""
@@ -247,23 +240,6 @@ class Deliveries:
             line.turn(each, State.SENT)
         deliveries = tuple((each.attempts + 1, each.event.chunk) for each in sent)
         return Redelivery(shard=sent[0].event.shard, deliveries=deliveries, size=size)
-
-    def _tails(self, next_seqs: Sequence[int]) -> dict[int, Stretch]:
-        """By shard of which nothing is unfinished, what has been passed since its last event: nothing matched."""
-        if not self.remembers:
-            return {}
-        busy = {shard for shard, _ in self._lines.events}
-        covered = self._covered
-        return {
-            shard: (covered[shard], seq)
-            for shard, seq in enumerate(next_seqs)
-            if seq > covered[shard] and shard not in busy
-        }
-
-    def _finish_passed(self, changes: Changes) -> None:
-        for shard, stretch in self._passed:
-            changes.finish(shard, stretch)
-        self._passed = []
 
     def next_due(self, now: float) -> float:
         """When there is something to send that may not be sent now; what only lacks credit has no such time."""
@@ -295,8 +271,8 @@ class Deliveries:
 
         What came out of it and is there no more was discarded: it is finished, whether or not it has been sent.
         """
-        before, self._marks = self._marks, Marks(marks)
-        self._finished_ahead |= {at for at in before.places - self._marks.places if at[1] >= self._covered[at[0]]}
+        for at in self._marks.replace(marks):
+            self._coverage.finish_ahead(*at)
         discarded = [each for at, each in self._lines.events.items() if each.parked and not self._marks.holds(*at)]
         if any(each.state is State.SENT for each in discarded):
             self.breaker.lost_try()
@@ -309,20 +285,16 @@ class Deliveries:
 
     def _is_settled(self, shard: int, seq: int) -> bool:
         """Whether it is parked, or finished: before the stream was opened, or out of the parking place."""
-        if (shard, seq) in self._finished_ahead:
-            self._finished_ahead.remove((shard, seq))
-            return True
-        return self._marks.holds(shard, seq) or self._floors[shard].is_done(seq)
+        return self._coverage.is_done(shard, seq) or self._marks.holds(shard, seq)
 
     def _enter(self, event: PassingEvent, first: int, now: float) -> State:
-        if not self.remembers and not self._is_taken(event):
+        if not self.remembers and not self._diversion.takes(event):
             return State.SENT
-        retried = self._floors[event.shard].attempts.get(event.seq)
+        retried = self._coverage.retried(event.shard, event.seq)
         delivery = Delivery(event=event, first=first, attempts=retried.attempts if retried else 0)
         line = self._lines.add(delivery)
-        if self._is_taken(event):
-            line.turn(delivery, State.PARKING)
-            self._diverted.append(delivery)
+        if self._diversion.takes(event):
+            self._diversion.take(delivery)
         elif retried and not line.retrying:
             self._wait_from(event.seq, line, max(now, self._due(retried)))
         elif retried or line.waits:
@@ -332,21 +304,6 @@ class Deliveries:
     def _due(self, retried: Retried) -> float:
         """When it comes again, though another stream was told to wait: never later than any may be told."""
         return self._opened + min((retried.due_us - self._tracking.opened_us) / 1e6, DELAY_SECONDS_MAX)
-
-    def _is_taken(self, event: PassingEvent) -> bool:
-        """Whether the event follows its order into the parking place: not if what is there has been sent again."""
-        span = self._marks.span(event.order_id)
-        if span is None or event.seq <= span[0]:
-            return False
-        last = self._lines.events.get((event.shard, span[1]))
-        if last is None or last.state is State.PARKING:
-            return True
-        return last.state is State.WAITING and not self._lines.of(last).retrying
-
-    def _comes_back(self, event: PassingEvent) -> bool:
-        """Whether what the event follows into the parking place is on its way back, or there no more."""
-        span = self._marks.span(event.order_id)
-        return span is None or event.seq <= span[0] or self._marks.replays(event.shard, span[1])
 
     # What follows an outcome.
 
@@ -368,11 +325,7 @@ class Deliveries:
     def _refusal_of_none(self, item: AckItem) -> AckStatus:
         if self._marks.follows(item.shard, item.seq):
             return AckStatus.OUT_OF_ORDER
-        floor = self._floors.get(item.shard)
-        if floor is None:
-            return AckStatus.UNKNOWN
-        is_done = item.seq < self._covered[item.shard] or floor.is_done(item.seq)
-        return AckStatus.ALREADY if is_done or (item.shard, item.seq) in self._finished_ahead else AckStatus.UNKNOWN
+        return AckStatus.ALREADY if self._coverage.knows_done(item.shard, item.seq) else AckStatus.UNKNOWN
 
     def _take_in(self, item: AckItem, verdict: Verdict, now: float, now_us: int) -> None:
         delivery = self._lines.events[item.shard, item.seq]
@@ -421,38 +374,15 @@ class Deliveries:
             self._lines.of(each).turn(each, State.PARKING)
             verdict.parking.append(each)
             reason = item.reason if each.event.seq == item.seq else ""
-            event = self._parked(each, now_us, whole_order=whole_order)
-            self._note_parked(each, verdict.changes, replace(event, reason=reason))
-            self._mark(each, whole_order=whole_order, replaying=False)
+            event = each.parked_event(now_us, whole_order=whole_order, reason=reason)
+            verdict.changes.park(event, first=each.first, again=each.parked)
+            self._marks.add(each.mark(whole_order=whole_order, replaying=False))
 
     def _note_done(self, delivery: Delivery, changes: Changes) -> None:
         shard, seq = delivery.at
         if delivery.parked:
             changes.unparked.append((shard, seq))
         changes.finish(shard, (delivery.first, seq + 1))  # of what was parked, too: a Seek may have moved below it
-
-    def _parked(self, delivery: Delivery, now_us: int, *, whole_order: bool) -> ParkedEvent:
-        shard, seq = delivery.at
-        return ParkedEvent(
-            shard=shard,
-            seq=seq,
-            order_id=delivery.event.order_id,
-            chunk=delivery.event.chunk,
-            whole_order=whole_order,
-            reason="",
-            attempts=delivery.attempts,
-            parked_time_us=now_us,
-        )
-
-    def _note_parked(self, delivery: Delivery, changes: Changes, event: ParkedEvent) -> None:
-        changes.shards.add(event.shard)
-        changes.parked.append(Park(event=event, first=delivery.first, again=delivery.parked))
-
-    def _mark(self, delivery: Delivery, *, whole_order: bool, replaying: bool) -> None:
-        shard, seq = delivery.at
-        order_id = delivery.event.order_id
-        mark = Mark(shard=shard, seq=seq, order_id=order_id, whole_order=whole_order, replaying=replaying)
-        self._marks.add(mark)
 
     def _unpark(self, deliveries: Sequence[Delivery], now: float) -> None:
         """There was no room: they come again after the pause, as after RETRY."""
@@ -464,16 +394,4 @@ class Deliveries:
         for each in deliveries:
             if each.state is State.SENT:
                 self._wait_from(each.event.seq, self._lines.of(each), now)
-        self._divert_no_more(now)
-
-    def _divert_no_more(self, now: float) -> None:
-        """What was to follow its order into the parking place waits in its line, if the order is not there."""
-        came, self._diverted = self._diverted, []
-        for each in came:
-            if self._is_taken(each.event):
-                self._diverted.append(each)
-                continue
-            line = self._lines.of(each)
-            line.turn(each, State.WAITING)
-            if not line.retrying:
-                self._lines.schedule(line, now)
+        self._diversion.give_up(now)

@@ -6,6 +6,7 @@ from enum import Enum, auto
 from heapq import heappop, heappush
 from math import inf
 
+from sync.domain.parking import Mark, ParkedEvent
 from sync.domain.ring import PassingEvent
 
 
@@ -39,6 +40,24 @@ class Delivery:
     def at(self) -> tuple[int, int]:
         """Its shard and seq."""
         return self.event.shard, self.event.seq
+
+    def parked_event(self, now_us: int, *, whole_order: bool, reason: str = "") -> ParkedEvent:
+        """The event as it is set aside."""
+        return ParkedEvent(
+            shard=self.event.shard,
+            seq=self.event.seq,
+            order_id=self.event.order_id,
+            chunk=self.event.chunk,
+            whole_order=whole_order,
+            reason=reason,
+            attempts=self.attempts,
+            parked_time_us=now_us,
+        )
+
+    def mark(self, *, whole_order: bool, replaying: bool) -> Mark:
+        """What is kept in mind of the event while it is set aside."""
+        shard, seq = self.at
+        return Mark(shard=shard, seq=seq, order_id=self.event.order_id, whole_order=whole_order, replaying=replaying)
 
 
 @dataclass(slots=True)

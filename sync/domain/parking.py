@@ -2,7 +2,6 @@
 
 from bisect import insort
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -65,10 +64,14 @@ class Marks:
     def __len__(self) -> int:
         return len(self._events)
 
-    @property
-    def places(self) -> AbstractSet[tuple[int, int]]:
-        """Shard and seq of every parked event."""
-        return self._events.keys()
+    def replace(self, marks: Iterable[Mark]) -> set[tuple[int, int]]:
+        """These are parked, and no others; shard and seq of those that are parked no longer."""
+        before = set(self._events)
+        self._events.clear()
+        self._orders.clear()
+        for mark in marks:
+            self.add(mark)
+        return before - self._events.keys()
 
     def add(self, mark: Mark) -> None:
         """An event is parked."""

@@ -50,6 +50,11 @@ class Changes:
         self.shards.add(shard)
         self.done.setdefault(shard, []).append(stretch)
 
+    def park(self, event: ParkedEvent, *, first: int, again: bool) -> None:
+        """The event is set aside: see `Park`."""
+        self.shards.add(event.shard)
+        self.parked.append(Park(event=event, first=first, again=again))
+
     @property
     def new_parked(self) -> int:
         """How many events need room in the parking place."""
