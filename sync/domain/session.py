@@ -33,11 +33,12 @@ from sync.domain.frames import (
     SnapshotEnd,
     SnapshotOrders,
 )
-from sync.domain.lag import LagNews, Meter, Standing
+from sync.domain.lag import Meter, Standing
 from sync.domain.log import Batch
 from sync.domain.outcome import Verdict
 from sync.domain.proving import Proving
 from sync.domain.pulse import Pulse
+from sync.domain.reporting import Reporting
 from sync.domain.ring import Limits, Segment
 from sync.domain.snapshot import Chunk, Snapshot, Wanted
 from sync.domain.terms import Terms
@@ -59,7 +60,6 @@ class Session:
 
     def __init__(self, terms: Terms, fanout: Fanout, *, now: float, meter: Meter | None = None) -> None:
         self._terms = terms
-        self._lag_news = None if meter is None else LagNews(meter)
         self._selection = terms.selection
         self._fanout = fanout
         self._next_seqs = terms.next_seqs
@@ -73,14 +73,13 @@ class Session:
         self._snapshot = None if terms.snapshot_after is None else Snapshot(terms.snapshot_after)
         self._phase = Phase.CATCHING_UP if self._snapshot is None else Phase.SNAPSHOT
         self._unread_offers = 0
-        self._as_of_us = 0
-        self._told: Progress | None = None
-        self._closing = self._leaving = self._ended = self._silent = False
+        self._closing = self._leaving = self._ended = False
         self._now = now
         self._pulse = Pulse(terms, now)
         self.proving = Proving(terms.digest_seconds, now)
         self._sends_more = self.proving.promised or self._account is not None
         self._outbox: list[ControlFrame] = [terms.opened, PhaseChange(phase=self._phase)]
+        self._reporting = Reporting(terms, fanout, meter, self._outbox.append)
         self.acking = Acking(terms, self.deliveries, self._outbox.append)
         if self._snapshot is not None:
             self._outbox.append(SnapshotBegin(at=self.position, after_order_id=self._snapshot.after))
@@ -333,10 +332,13 @@ class Session:
 
     def _next_events(self) -> Progress | Frame | None:
         """The next frame; before events that follow a range in which nothing matched, the progress that covers it."""
-        frame = self._covered(self._cut()) if self._account is None else self._next_accounted(self._account)
+        account = self._account
+        frame = (
+            self._reporting.before(self._cut(), self._next_seqs) if account is None else self._next_accounted(account)
+        )
         if isinstance(frame, Frame):
             self._next_seqs = frame.next_seqs
-            self._silent |= frame.silent
+            self._reporting.passed(frame)
             self._spend(frame.events, frame.size)
         if self._fed is not None and self._fed.next_seq <= self._next_seqs[self._fed.shard]:
             self._fed = None
@@ -348,18 +350,11 @@ class Session:
         if self._allowance.exhausted:
             return None
         done = account.beyond_done(self._next_seqs)
-        frame = self._covered(done or self._cut())
+        frame = self._reporting.before(done or self._cut(), self._next_seqs)
         if done is not None or not isinstance(frame, Frame):
             return frame
         segments = self._fanout.ring.segments if self._fed is None else [self._fed]
         return account.passable(frame, segments, self._next_seqs)
-
-    def _covered(self, frame: Frame | None) -> Progress | Frame | None:
-        if self._silent and frame is not None and frame.message:
-            self._silent = False
-            self._told = Progress(at=self.position, as_of_us=self._as_of_us)
-            return self._told
-        return frame
 
     def _cut(self) -> Frame | None:
         if self._allowance.exhausted:
@@ -390,7 +385,7 @@ class Session:
             self._unread_offers = 0
             if self._phase is not Phase.LIVE:
                 self._enter(Phase.LIVE)
-                self._tell(self._progress(as_of_us))
+                self._reporting.progress(self._next_seqs, as_of_us, anew=True)
         return self._outbox.pop(0) if self._outbox else None
 
     def _enter(self, phase: Phase) -> None:
@@ -409,34 +404,16 @@ class Session:
         """
         self._pulse.beat(self._now)
         self.acking.sweep_due = True
-        progress = None if self._snapshot is not None else self._progress(as_of_us)
-        if progress is not None and progress != self._told:
-            self._tell(progress)
-        else:
+        if self._snapshot is not None:
             self._outbox.append(self._pulse.heartbeat())
-        if self._snapshot is None:
-            self._tell_lag()
-
-    def _progress(self, as_of_us: int) -> Progress:
-        # What the server covers, the stream covers only where it stands at the server's head.
-        if not self._fanout.has_more(self._selection, self._next_seqs):
-            self._as_of_us = as_of_us
-        told = self._told
-        at = told.at if told is not None and told.at.next_seq is self._next_seqs else self.position
-        return Progress(at=at, as_of_us=self._as_of_us)
-
-    def _tell(self, progress: Progress) -> None:
-        self._told = progress
-        self._silent = False
-        self._outbox.append(progress)
+            return
+        if not self._reporting.progress(self._next_seqs, as_of_us, anew=False):
+            self._outbox.append(self._pulse.heartbeat())
+        self._tell_lag()
 
     def _tell_lag(self) -> None:
-        if self._lag_news is None:
-            return
         rests_on = (self._next_seqs, self._credit.left, self.acking.floors) if self._account is None else None
-        lag = self._lag_news.of(rests_on, lambda: self.standing)
-        if lag is not None:
-            self._outbox.append(lag)
+        self._reporting.lag(rests_on, lambda: self.standing)
 
     def _try_to_end(self) -> None:
         if self._ended or self.acking.pending:
