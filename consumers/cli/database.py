@@ -9,7 +9,7 @@ from typing import Final
 import asyncpg
 from asyncpg import exceptions
 
-from infra.runtime import postgres_server
+from infra.runtime.postgres import server as postgres_server
 from infra.runtime.sql import shown
 from infra.runtime.supervisor import Program
 

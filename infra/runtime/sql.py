@@ -18,7 +18,7 @@ from infra.runtime.sqlite import open_sqlite
 def _open_postgres(
     url: URL, *, service: str, migrations: Path, must_exist: bool
 ) -> AbstractAsyncContextManager[Database]:
-    from infra.runtime.postgres import open_postgres  # noqa: PLC0415 - what it loads, a process on a file starts without
+    from infra.runtime.postgres.database import open_postgres  # noqa: PLC0415 - a process on a file starts without it
 
     return open_postgres(url, service=service, migrations=migrations, must_exist=must_exist)
 
@@ -71,6 +71,6 @@ def refuse_in_use(connection: Connection, service: str) -> None:
         StartupError: There is one. On a file there is none: to open it is to hold it alone.
     """
     if connection.dialect.name == "postgresql":
-        from infra.runtime.postgres import refuse_others  # noqa: PLC0415 - as above
+        from infra.runtime.postgres.prepare import refuse_others  # noqa: PLC0415 - as above
 
         refuse_others(connection, service)

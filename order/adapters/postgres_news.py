@@ -55,7 +55,8 @@ class _News:
         """Keeps at it, whatever becomes of the connection."""
         import asyncpg  # noqa: PLC0415 - what it loads, a process on a file starts without
 
-        from infra.runtime.postgres import LOST, connect_arguments, notice_silence  # noqa: PLC0415 - as above
+        from infra.runtime.postgres.errors import LOST  # noqa: PLC0415 - as above
+        from infra.runtime.postgres.session import connect_arguments, notice_silence  # noqa: PLC0415 - as above
 
         arguments = {**connect_arguments(self._url), "timeout": _CONNECT_SECONDS, "server_settings": _SESSION}
         while True:

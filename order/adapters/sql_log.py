@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from infra.kernel.digest import Digest
@@ -18,16 +18,13 @@ from infra.runtime.database import Database, DatabaseLockedError, DatabaseUnavai
 from infra.runtime.lifespan import StartupError
 from infra.runtime.sql_digest import digest_of
 from infra.runtime.sql_filter import to_sql
-from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
-from order.adapters import sql_open, sql_trim
-from order.adapters.sql_group import GROUPS, shards_of, stored_reply
+from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX
+from order.adapters import sql_open, sql_readers, sql_replies, sql_trim
+from order.adapters.sql_group import GROUPS, shards_of
 from order.adapters.sql_records import due_query
 from order.adapters.sql_tables import (
     FILTERED,
-    IDEMPOTENCY,
     LOG,
-    LOG_FLOORS,
-    LOG_SUBSCRIPTIONS,
     ORDER_EVENTS,
     ORDERS,
     SHARD_HEADS,
@@ -224,47 +221,25 @@ class SqlLog:
 
     async def read_reply(self, key: RequestKey) -> StoredReply | None:
         """See `Log.read_reply`."""
-        return await self._read(lambda connection: _reply(connection, key))
+        return await self._read(lambda connection: sql_replies.reply(connection, key))
 
     async def fence(self, key: RequestKey, time_us: int) -> StoredReply:
         """See `Log.fence`."""
-        return await self._stored(key, StoredReply(outcome=Outcome.NOT_EXECUTED), time_us)
+        new = StoredReply(outcome=Outcome.NOT_EXECUTED)
+        return await self._write(lambda connection: sql_replies.stored(connection, key, new, time_us))
 
     async def begin(self, key: RequestKey, method: str, content: bytes, time_us: int) -> StoredReply:
         """See `Log.begin`."""
-        return await self._stored(key, StoredReply(Outcome.BEGUN, method, content), time_us)
-
-    async def _stored(self, key: RequestKey, new: StoredReply, time_us: int) -> StoredReply:
-        """What is stored under the key: `new`, if nothing was.
-
-        Whoever inserts the key second waits for the first, and finds what it has left.
-        """
-        row = {"principal": key[0], "request_id": key[1], "time_us": time_us, **new._asdict()}
-
-        def work(connection: Connection) -> StoredReply:
-            connection.execute(_STORE, {**row, "outcome": new.outcome.value})
-            stored = _reply(connection, key)
-            assert stored is not None  # noqa: S101 - the statement before has seen to it
-            return stored
-
-        return await self._write(work)
+        new = StoredReply(Outcome.BEGUN, method, content)
+        return await self._write(lambda connection: sql_replies.stored(connection, key, new, time_us))
 
     async def finish(self, key: RequestKey, reply: bytes) -> bytes:
         """See `Log.finish`."""
-        row = {"principal": key[0], "request_id": key[1], "reply": reply}
-        outcomes = {"begun": Outcome.BEGUN.value, "committed": Outcome.COMMITTED.value}
-
-        def work(connection: Connection) -> bytes:
-            connection.execute(_FINISH, {**row, **outcomes})
-            stored = _reply(connection, key)
-            return reply if stored is None else stored.reply  # none: forgotten meanwhile
-
-        return await self._write(work)
+        return await self._write(lambda connection: sql_replies.finished(connection, key, reply))
 
     async def forget_replies(self, before_us: int, replies_max: int) -> int:
         """See `Log.forget_replies`."""
-        limits = {"before_us": before_us, "replies_max": replies_max}
-        return await self._write(lambda connection: connection.execute(_FORGET, limits).rowcount)
+        return await self._write(lambda connection: sql_replies.forget(connection, before_us, replies_max))
 
     async def due_orders(self, time_us: int, orders_max: int) -> list[str]:
         """See `Log.due_orders`."""
@@ -284,55 +259,25 @@ class SqlLog:
 
     async def open_subscription(self, name: str) -> tuple[int, dict[int, int]]:
         """See `Log.open_subscription`."""
+        most = self._subscriptions_max
+        return await self._write(lambda connection: sql_readers.opened(connection, name, subscriptions_max=most))
 
-        def work(connection: Connection) -> tuple[int, dict[int, int]]:
-            row = LOG_SUBSCRIPTIONS.c.name == name
-            newest = connection.execute(
-                update(LOG_SUBSCRIPTIONS)
-                .where(row)
-                .values(delivery_epoch=LOG_SUBSCRIPTIONS.c.delivery_epoch + 1)
-                .returning(LOG_SUBSCRIPTIONS.c.delivery_epoch)
-            ).scalar_one_or_none()
-            if newest is None:
-                kept = connection.execute(select(func.count()).select_from(LOG_SUBSCRIPTIONS)).scalar_one()
-                refuse_more(kept, self._subscriptions_max)
-                newest = 1 + int(connection.execute(select(LOG.c.forgotten_epoch)).scalar_one())
-                connection.execute(insert(LOG_SUBSCRIPTIONS).values(name=name, delivery_epoch=newest))
-            floors = connection.execute(
-                select(LOG_FLOORS.c.shard, LOG_FLOORS.c.next_seq).where(LOG_FLOORS.c.name == name)
-            )
-            return newest, {row.shard: row.next_seq for row in floors}
-
-        return await self._write(work)
+    async def move_floors(self, name: str, delivery_epoch: int, floors: Mapping[int, int]) -> bool:
+        """See `Log.move_floors`."""
+        return await self._write(lambda connection: sql_readers.moved(connection, name, delivery_epoch, floors))
 
     async def readers(self, after: str, readers_max: int) -> list[Reader]:
         """See `Log.readers`."""
-        return await self._read(lambda connection: sql_trim.readers(connection, after, readers_max))
+        return await self._read(lambda connection: sql_readers.readers(connection, after, readers_max))
 
     async def forget_reader(self, name: str) -> bool:
         """See `Log.forget_reader`."""
-        return await self._write(lambda connection: sql_trim.forget_reader(connection, name))
+        return await self._write(lambda connection: sql_readers.forget(connection, name))
 
     async def scrub(self) -> None:
         """See `Log.scrub`."""
         with _told_as_ours():
             await self._database.scrub()
-
-    async def move_floors(self, name: str, delivery_epoch: int, floors: Mapping[int, int]) -> bool:
-        """See `Log.move_floors`. The subscription's row is held: nobody opens or forgets it before the commit."""
-        newest = select(LOG_SUBSCRIPTIONS.c.name).where(
-            LOG_SUBSCRIPTIONS.c.name == name, LOG_SUBSCRIPTIONS.c.delivery_epoch == delivery_epoch
-        )
-        moves = [{"name": name, "shard": shard, "next_seq": next_seq} for shard, next_seq in floors.items()]
-
-        def work(connection: Connection) -> bool:
-            if connection.execute(newest.with_for_update(read=True)).one_or_none() is None:
-                return False
-            if moves:
-                connection.execute(_MOVE_FLOOR, moves)
-            return True
-
-        return await self._write(work)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
         with _told_as_ours():
@@ -375,38 +320,5 @@ def _before_a_hole(events: list[LoggedEvent], shard: int, from_seq: int) -> list
     return before
 
 
-def _reply(connection: Connection, key: RequestKey) -> StoredReply | None:
-    found = (IDEMPOTENCY.c.principal == key[0]) & (IDEMPOTENCY.c.request_id == key[1])
-    row = connection.execute(_REPLY.where(found)).one_or_none()
-    return None if row is None else stored_reply(*row)
-
-
 _RANGES = select(SHARD_HEADS.c.shard, SHARD_HEADS.c.earliest_seq, SHARD_HEADS.c.next_seq).order_by(SHARD_HEADS.c.shard)
 _RECORDED = text("SELECT record_time_us FROM order_events WHERE shard = :shard AND seq = :seq")
-_REPLY = select(IDEMPOTENCY.c.method, IDEMPOTENCY.c.content, IDEMPOTENCY.c.outcome, IDEMPOTENCY.c.reply)
-_STORE = text(
-    """
-    INSERT INTO idempotency (principal, request_id, method, content, outcome, reply, time_us)
-    VALUES (:principal, :request_id, :method, :content, :outcome, :reply, :time_us) ON CONFLICT DO NOTHING
-    """
-)
-_FINISH = text(
-    """
-    UPDATE idempotency SET outcome = :committed, reply = :reply
-    WHERE principal = :principal AND request_id = :request_id AND outcome = :begun
-    """
-)
-_FORGET = text(
-    """
-    DELETE FROM idempotency WHERE (principal, request_id) IN (
-        SELECT principal, request_id FROM idempotency WHERE time_us < :before_us ORDER BY time_us LIMIT :replies_max
-    )
-    """
-)
-_MOVE_FLOOR = text(
-    """
-    INSERT INTO log_floors (name, shard, next_seq) VALUES (:name, :shard, :next_seq)
-    ON CONFLICT (name, shard) DO UPDATE SET next_seq =
-        CASE WHEN excluded.next_seq > log_floors.next_seq THEN excluded.next_seq ELSE log_floors.next_seq END
-    """
-)

@@ -1,12 +1,9 @@
-"""The lower end of the log in SQL: who still needs it, and how it is trimmed."""
+"""The lower end of the log in SQL: from where it is still needed, and how it is trimmed."""
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
-
-from order.adapters.sql_tables import LOG, LOG_FLOORS, LOG_SUBSCRIPTIONS
-from order.application.ports import Reader
 
 
 def trim(connection: Connection, shard: int, before_us: int, events_max: int) -> int:
@@ -30,27 +27,6 @@ def _behind_last_group(oldest: Sequence[Any], before_us: int, floor: int | None)
         if row.group_index + 1 == row.group_size:
             end = int(row.seq) + 1
     return end
-
-
-def readers(connection: Connection, after: str, readers_max: int) -> list[Reader]:
-    """See `Log.readers`."""
-    page = LOG_SUBSCRIPTIONS.select().where(LOG_SUBSCRIPTIONS.c.name > after).order_by(LOG_SUBSCRIPTIONS.c.name)
-    rows = connection.execute(page.limit(readers_max)).all()
-    floors: dict[str, dict[int, int]] = {row.name: {} for row in rows}
-    for floor in connection.execute(LOG_FLOORS.select().where(LOG_FLOORS.c.name.in_(floors))):
-        floors[floor.name][floor.shard] = floor.next_seq
-    return [Reader(name=row.name, delivery_epoch=row.delivery_epoch, floors=floors[row.name]) for row in rows]
-
-
-def forget_reader(connection: Connection, name: str) -> bool:
-    """See `Log.forget_reader`. The floors go last: until then, whoever is moving them holds the subscription."""
-    forget = LOG_SUBSCRIPTIONS.delete().where(LOG_SUBSCRIPTIONS.c.name == name)
-    epoch = connection.execute(forget.returning(LOG_SUBSCRIPTIONS.c.delivery_epoch)).scalar_one_or_none()
-    if epoch is None:
-        return False
-    connection.execute(LOG_FLOORS.delete().where(LOG_FLOORS.c.name == name))
-    connection.execute(LOG.update().where(LOG.c.forgotten_epoch < epoch).values(forgotten_epoch=epoch))
-    return True
 
 
 def lowest_floors(connection: Connection, shards: int) -> list[int | None]:

@@ -20,7 +20,7 @@ from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.kafka.local.broker import Installation, LocalBroker
 from infra.runtime.kafka.local.java import NoLocalKafkaError
 from infra.runtime.lifespan import StartupError
-from infra.runtime.postgres_server import prepare
+from infra.runtime.postgres.server import prepare
 from tests.bench.events import SHARDS
 from tests.bench.processes import BenchError, cpu_seconds
 from tests.harness.kafka_broker import BrokerProcess

@@ -11,7 +11,7 @@ import pytest
 from consumers.cli.bus import Bus
 from infra.runtime.kafka.local.broker import Installation
 from infra.runtime.kafka.local.java import NoLocalKafkaError
-from infra.runtime.postgres_server import find_programs
+from infra.runtime.postgres.server import find_programs
 from tests.harness.parts import missing
 
 

@@ -14,7 +14,7 @@ from consumers.cli.database import LocalPostgres
 from consumers.cli.demo.proof import Work, prove
 from consumers.cli.preflight import prepare
 from consumers.cli.system import LOGS, Kafka, Plan, open_system
-from infra.runtime import postgres_server
+from infra.runtime.postgres import server as postgres_server
 from infra.runtime.sqlite import url_of
 from infra.runtime.topics import EVENTS
 from tests.harness.e2e_beneath import need_postgres, own_kafka

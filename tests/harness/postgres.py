@@ -15,7 +15,7 @@ from asyncpg.exceptions import PostgresError
 from sqlalchemy.engine import make_url
 
 from infra.runtime.lifespan import StartupError
-from infra.runtime.postgres_server import prepare
+from infra.runtime.postgres.server import prepare
 from tests.harness.async_calls import call_async
 from tests.harness.parts import missing
 from tests.harness.ports import free_ports

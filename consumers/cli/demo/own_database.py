@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from infra.runtime.lifespan import StartupError
-from infra.runtime.postgres import connect_arguments
+from infra.runtime.postgres.session import connect_arguments
 from infra.runtime.sql import shown
 
 NAME: Final = "stateset_demo"

@@ -5,7 +5,7 @@ from asyncpg import exceptions
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.exc import InternalError
 
-from infra.runtime.postgres import _is_passing
+from infra.runtime.postgres.errors import is_passing
 
 
 def test_a_driver_that_is_out_of_step_is_as_good_as_a_connection_that_is_lost() -> None:
@@ -13,5 +13,5 @@ def test_a_driver_that_is_out_of_step_is_as_good_as_a_connection_that_is_lost() 
     adapted = dialect.import_dbapi().InternalClientError  # type: ignore[no-untyped-call]
     with pytest.raises(adapted) as told:
         raise adapted("as above", driven) from driven
-    assert _is_passing(InternalError("SELECT 1", {}, told.value))
-    assert _is_passing(driven)
+    assert is_passing(InternalError("SELECT 1", {}, told.value))
+    assert is_passing(driven)
