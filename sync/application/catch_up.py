@@ -45,5 +45,5 @@ class CatchUp:
                     passed.add(batch.shard)
                 elif batch.shard in passed or not await stream.eat(batch):
                     return
-                if not stream.session.missing():
+                if not set(shards).intersection(stream.session.missing()):
                     return
