@@ -71,6 +71,6 @@ def refuse_in_use(connection: Connection, service: str) -> None:
         StartupError: There is one. On a file there is none: to open it is to hold it alone.
     """
     if connection.dialect.name == "postgresql":
-        from infra.runtime.postgres.prepare import refuse_others  # noqa: PLC0415 - as above
+        from infra.runtime.postgres.preparation import refuse_others  # noqa: PLC0415 - as above
 
         refuse_others(connection, service)

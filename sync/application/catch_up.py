@@ -37,7 +37,7 @@ class CatchUp:
                     await asyncio.sleep(_HOLE_PAUSE_SECONDS)
 
     async def _feed(self, stream: Stream, shards: tuple[int, ...]) -> None:
-        start = stream.session.position
+        start, wanted = stream.session.position, frozenset(shards)
         passed: set[int] = set()  # a shard that the ring served for a while is somewhere else by now
         async with aclosing(self._source.read(start, shards)) as batches:
             async for batch in batches:
@@ -45,5 +45,5 @@ class CatchUp:
                     passed.add(batch.shard)
                 elif batch.shard in passed or not await stream.eat(batch):
                     return
-                if not set(shards).intersection(stream.session.missing()):
+                if wanted.isdisjoint(stream.session.missing()):  # the ring may have left it behind in others meanwhile
                     return

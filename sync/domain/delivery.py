@@ -374,8 +374,7 @@ class Deliveries:
             self._lines.of(each).turn(each, State.PARKING)
             verdict.parking.append(each)
             reason = item.reason if each.event.seq == item.seq else ""
-            event = each.parked_event(now_us, whole_order=whole_order, reason=reason)
-            verdict.changes.park(event, first=each.first, again=each.parked)
+            verdict.changes.park(each.park(now_us, whole_order=whole_order, reason=reason))
             self._marks.add(each.mark(whole_order=whole_order, replaying=False))
 
     def _note_done(self, delivery: Delivery, changes: Changes) -> None:

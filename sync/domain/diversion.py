@@ -3,8 +3,6 @@
 Pure.
 """
 
-from dataclasses import replace
-
 from sync.domain.lines import Delivery, Lines, State
 from sync.domain.parking import Marks
 from sync.domain.ring import PassingEvent
@@ -53,8 +51,7 @@ class Diversion:
         self.under_way = True
         changes = Changes()
         for each in self._events:
-            event = replace(each.parked_event(now_us, whole_order=True), replaying=self._comes_back(each.event))
-            changes.park(event, first=each.first, again=each.parked)
+            changes.park(each.park(now_us, whole_order=True, replaying=self._comes_back(each.event)))
         return changes
 
     def end(self) -> None:

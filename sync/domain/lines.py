@@ -8,6 +8,7 @@ from math import inf
 
 from sync.domain.parking import Mark, ParkedEvent
 from sync.domain.ring import PassingEvent
+from sync.domain.settlement import Park
 
 
 class State(Enum):
@@ -41,9 +42,9 @@ class Delivery:
         """Its shard and seq."""
         return self.event.shard, self.event.seq
 
-    def parked_event(self, now_us: int, *, whole_order: bool, reason: str = "") -> ParkedEvent:
+    def park(self, now_us: int, *, whole_order: bool, reason: str = "", replaying: bool = False) -> Park:
         """The event as it is set aside."""
-        return ParkedEvent(
+        event = ParkedEvent(
             shard=self.event.shard,
             seq=self.event.seq,
             order_id=self.event.order_id,
@@ -52,7 +53,9 @@ class Delivery:
             reason=reason,
             attempts=self.attempts,
             parked_time_us=now_us,
+            replaying=replaying,
         )
+        return Park(event=event, first=self.first, again=self.parked)
 
     def mark(self, *, whole_order: bool, replaying: bool) -> Mark:
         """What is kept in mind of the event while it is set aside."""

@@ -332,10 +332,10 @@ class Session:
 
     def _next_events(self) -> Progress | Frame | None:
         """The next frame; before events that follow a range in which nothing matched, the progress that covers it."""
-        account = self._account
-        frame = (
-            self._reporting.before(self._cut(), self._next_seqs) if account is None else self._next_accounted(account)
-        )
+        if self._account is None:
+            frame = self._reporting.before(self._cut(), self._next_seqs)
+        else:
+            frame = self._next_accounted(self._account)
         if isinstance(frame, Frame):
             self._next_seqs = frame.next_seqs
             self._reporting.passed(frame)
@@ -404,12 +404,10 @@ class Session:
         """
         self._pulse.beat(self._now)
         self.acking.sweep_due = True
-        if self._snapshot is not None:
+        if self._snapshot is not None or not self._reporting.progress(self._next_seqs, as_of_us, anew=False):
             self._outbox.append(self._pulse.heartbeat())
-            return
-        if not self._reporting.progress(self._next_seqs, as_of_us, anew=False):
-            self._outbox.append(self._pulse.heartbeat())
-        self._tell_lag()
+        if self._snapshot is None:
+            self._tell_lag()
 
     def _tell_lag(self) -> None:
         rests_on = (self._next_seqs, self._credit.left, self.acking.floors) if self._account is None else None

@@ -50,10 +50,10 @@ class Changes:
         self.shards.add(shard)
         self.done.setdefault(shard, []).append(stretch)
 
-    def park(self, event: ParkedEvent, *, first: int, again: bool) -> None:
-        """The event is set aside: see `Park`."""
-        self.shards.add(event.shard)
-        self.parked.append(Park(event=event, first=first, again=again))
+    def park(self, park: Park) -> None:
+        """The event is set aside."""
+        self.shards.add(park.event.shard)
+        self.parked.append(park)
 
     @property
     def new_parked(self) -> int:

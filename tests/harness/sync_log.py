@@ -1,6 +1,6 @@
 """A log of real events for tests of the Sync Server, made group by group."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 from stateset.order.v1 import order_event_pb2, order_pb2
@@ -86,3 +86,8 @@ class LogMaker:
     def groups(self, number: int, *, size: int = 1, padding: int = 0) -> list[Batch]:
         """Many of them, each on an order of its own."""
         return [self.group(size=size, padding=padding) for _ in range(number)]
+
+
+def orders_of(shard: int, shards: int) -> Iterator[str]:
+    """Ids of orders that lie in one of so many shards; as many as are taken."""
+    return (order_id for order_id in map(str, count()) if shard_of(order_id, shards) == shard)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from infra.runtime.database import Outages, to_its_end
 from infra.runtime.lifespan import StartupError
 from infra.runtime.postgres.errors import LOST, advice, told_as_ours
-from infra.runtime.postgres.prepare import analyze, reach
+from infra.runtime.postgres.preparation import analyze, reach
 from infra.runtime.postgres.session import SESSION, connect_arguments, make_ready
 
 T = TypeVar("T")

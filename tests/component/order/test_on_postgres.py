@@ -24,7 +24,7 @@ from infra.kernel.shard import shard_of
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import DatabaseUnavailableError
 from infra.runtime.lifespan import StartupError
-from infra.runtime.postgres import prepare
+from infra.runtime.postgres import preparation
 from infra.runtime.sql import open_database, refuse_in_use
 from order.adapters.sql_epoch import begin_epoch
 from order.adapters.sql_log import SqlLog, open_log
@@ -365,7 +365,7 @@ async def test_a_database_that_takes_no_writes_is_refused_in_words_of_ours_and_w
     read_only = f"ALTER DATABASE {make_url(url).database} SET default_transaction_read_only"
     await administer(url, f"{read_only} = on")
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "REACH_SECONDS", 0)
+        patch.setattr(preparation, "REACH_SECONDS", 0)
         with pytest.raises(StartupError, match=r"transactions are read only.* default_transaction_read_only = off"):
             await process(url).__aenter__()
     starting = asyncio.create_task(log_epoch_of(url))
@@ -384,7 +384,7 @@ async def test_a_standby_is_refused_in_words_of_ours_and_waited_for(monkeypatch:
         await asyncio.to_thread((folder / "standby.signal").touch)
         await server.start()
         with monkeypatch.context() as patch:
-            patch.setattr(prepare, "REACH_SECONDS", 0)
+            patch.setattr(preparation, "REACH_SECONDS", 0)
             with pytest.raises(StartupError, match="is a standby: promote it, or name the primary with --database"):
                 await process(server.url).__aenter__()
         starting = asyncio.create_task(log_epoch_of(server.url))
@@ -461,7 +461,7 @@ async def test_a_start_does_without_statistics_where_they_cannot_be_had(url: str
 async def test_what_a_start_has_waited_for_in_vain_comes_with_what_to_do_about_it(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "REACH_SECONDS", 0)
+    monkeypatch.setattr(preparation, "REACH_SECONDS", 0)
     async with service_role(url) as own:
         await administer(url, f"ALTER ROLE {make_url(own).username} CONNECTION LIMIT 0")
         with pytest.raises(StartupError, match=r"\(too many connections for role .*\): end others or raise the limit,"):

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import grpc.aio
@@ -11,20 +12,43 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 from stateset.stream.v1 import stream_pb2
 
+from infra.kernel.position import Position
 from infra.runtime.sql import open_database
-from sync.adapters.memory import MemorySubscriptions
+from sync.adapters.memory import MemorySource, MemorySubscriptions
 from sync.adapters.sql_read_model import SqlReadModel
 from sync.adapters.sql_subscriptions import SqlSubscriptions
+from sync.domain.log import Batch
 from sync.domain.settlement import Settlement
 from sync.domain.subscription import Ack, AckOutcome
 from tests.harness.sync_client import PLENTY, Client, Stream, open_server, start_at
-from tests.harness.sync_log import LogMaker
+from tests.harness.sync_log import LogMaker, orders_of
 from tests.harness.waiting import eventually
 
 ALL = stream_pb2.Start(point=stream_pb2.START_POINT_EARLIEST)
 STORED = stream_pb2.Start(point=stream_pb2.START_POINT_STORED)
 MIGRATIONS = Path("sync/migrations")
 SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))  # else megabytes are under way
+
+
+class HeldReads(MemorySource):
+    """Reads single shards only once it is let.
+
+    Attributes:
+        asked: Set once it is asked to.
+        free: Lets it.
+    """
+
+    def __init__(self, log_epoch: str, shards: int) -> None:
+        super().__init__(log_epoch, shards)
+        self.asked = asyncio.Event()
+        self.free = asyncio.Event()
+
+    async def read(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Batch, None]:
+        if len(shards) == 1:
+            self.asked.set()
+            await self.free.wait()
+        async for batch in super().read(start, shards):
+            yield batch
 
 
 class HeldSubscriptions(MemorySubscriptions):
@@ -263,6 +287,24 @@ async def test_a_reader_that_the_ring_has_left_behind_is_served_from_the_log_wit
         assert all(seqs == sorted(set(seqs)) for seqs in slow.seqs().values())
         log.groups(5)
         await slow.until_events(len(log.events))
+
+
+async def test_a_reader_that_the_ring_leaves_behind_in_one_shard_while_it_is_fed_another_is_fed_that_one_next() -> None:
+    log = LogMaker(2)
+    log.source = HeldReads(log.log_epoch, log.shards)
+    async with open_server(log.source, ring_bytes_max=20_000) as client:
+        slow = await client.subscribe(stream_pb2.Open(start=ALL, credit=stream_pb2.Credit(events=1, bytes=1 << 20)))
+        await slow.until_phase(stream_pb2.PHASE_LIVE)
+        for shard in range(log.shards):
+            for order_id in islice(orders_of(shard, log.shards), 200):
+                log.group(order_id, padding=100)
+            await eventually(lambda: log.source.confirmed == log.position)
+            if shard == 0:
+                await slow.say(credit=PLENTY)
+                await log.source.asked.wait()
+        log.source.free.set()
+        await slow.until_events(len(log.events))
+        assert slow.seqs() == {shard: list(range(1, 201)) for shard in range(log.shards)}
 
 
 async def test_credit_is_granted_again_and_again_through_a_long_log() -> None:

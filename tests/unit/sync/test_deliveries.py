@@ -4,7 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import count, islice
+from itertools import islice
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,7 +14,6 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.kernel.filter import parse
 from infra.kernel.position import Position
-from infra.kernel.shard import shard_of
 from sync.adapters.memory_parking import mark_of
 from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
 from sync.domain.breaker import Breaker, BreakerPolicy
@@ -29,7 +28,7 @@ from sync.domain.session import Session
 from sync.domain.settlement import Settlement, settled
 from sync.domain.subscription import AckOutcome, AckStatus, Opening, Subscription, SubscriptionKey, opened, sought
 from sync.domain.terms import Terms
-from tests.harness.sync_log import EPOCH, LogMaker
+from tests.harness.sync_log import EPOCH, LogMaker, orders_of
 
 SHARDS = 2
 ORDERS = 4
@@ -420,8 +419,7 @@ def paused() -> Subscriber:
 
 
 def order_of(shard: int, number: int = 0) -> str:
-    orders = (order_id for order_id in map(str, count()) if shard_of(order_id, SHARDS) == shard)
-    return next(islice(orders, number, None))
+    return next(islice(orders_of(shard, SHARDS), number, None))
 
 
 def test_a_try_that_somebody_discards_is_followed_by_another_one(paused: Subscriber) -> None:
