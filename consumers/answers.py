@@ -45,7 +45,9 @@ class Answers:
         as_of_us = self._frontier.as_of_us  # before the snapshot, which can only be newer
         result, checkpoint = await self._database.read(lambda rows: (work(rows), load_checkpoint(rows)))
         position = PositionMessage() if checkpoint is None else checkpoint.position
-        return result, freshness_to_wire(position_from_wire(position), as_of_us, self._frontier.now_us())
+        return result, freshness_to_wire(
+            position_from_wire(position), as_of_us, max(0, self._frontier.now_us() - as_of_us)
+        )
 
 
 class PageRequest(Protocol):

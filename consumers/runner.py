@@ -128,7 +128,7 @@ class Frontier:
         """The store includes everything below `reached`; `progress` says when that is the whole log."""
         before, self.position = self.position, position_from_wire(reached)
         if progress is not None and self.position.covers(position_from_wire(progress.at)):
-            self._as_of_us = max(self._as_of_us, timestamp_from_wire(progress.as_of))
+            self._as_of_us = timestamp_from_wire(progress.as_of)
         if before == self.position:
             return
         COMMITS.inc()

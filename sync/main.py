@@ -166,8 +166,8 @@ async def _serving(
     draining = Draining()
     freshness = Freshness(position, clock, draining)
     acks = Acks(ports.subscriptions, clock)
-    horizons = Horizons(ports.source, ring, freshness)
-    meter = LagMeter(horizons, ring, freshness, clock)
+    horizons = Horizons(ports.source, ring, freshness, clock)
+    meter = LagMeter(horizons, ring, freshness)
     fresh = Condition(FRESH)
     # Two groups: where the first one fails, streams still end in words, and what has been acked is still answered.
     async with asyncio.TaskGroup() as tasks, asyncio.TaskGroup() as serving:
@@ -218,7 +218,7 @@ async def _serving(
             places=ParkingPlaces(ports.parking, ports.subscriptions, streams),
             positions=Positions(ports.source, ports.offsets),
         )
-        servicer = SyncServicer(parts, clock, draining, shards=len(position.next_seq))
+        servicer = SyncServicer(parts, draining, shards=len(position.next_seq))
         service = Service(sync_service_pb2.DESCRIPTOR.services_by_name["SyncService"], servicer)
         async with (
             open_server(

@@ -9,7 +9,6 @@ from stateset.order.v1 import order_pb2
 from stateset.stream.v1 import stream_pb2
 from stateset.sync.v1 import sync_service_pb2
 
-from infra.runtime.clock import Clock
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.opening import first_of
@@ -47,7 +46,7 @@ class Parts:
 class SyncServicer(ManagementServicer, ParkingServicer, PositionServicer):
     """Serves `stateset.sync.v1.SyncService`."""
 
-    def __init__(self, parts: Parts, clock: Clock, draining: Draining, *, shards: int) -> None:
+    def __init__(self, parts: Parts, draining: Draining, *, shards: int) -> None:
         ManagementServicer.__init__(self, parts.management, parts.floors)
         ParkingServicer.__init__(self, parts.places)
         PositionServicer.__init__(self, parts.positions)
@@ -55,7 +54,6 @@ class SyncServicer(ManagementServicer, ParkingServicer, PositionServicer):
         self._floors = parts.floors
         self._queries = parts.queries
         self._lags = parts.lags
-        self._clock = clock
         self._draining = draining
         self._shards = shards
 
@@ -140,4 +138,4 @@ class SyncServicer(ManagementServicer, ParkingServicer, PositionServicer):
         )
 
     def _freshness(self, as_of: AsOf) -> position_pb2.Freshness:
-        return freshness_to_wire(as_of.position, as_of.as_of_us, self._clock.now_us())
+        return freshness_to_wire(as_of.position, as_of.as_of_us, as_of.staleness_us)

@@ -48,7 +48,9 @@ _FLOORS: Final = Table(
     Column("shard", Integer, primary_key=True),
     Column("next_seq", BigInteger),
     Column("delivery_epoch", BigInteger),
-    Column("above", TEXT),  # what is done above next_seq, and what was retried: [[stretches], {seq: [count, due_us]}]
+    Column(
+        "above", TEXT
+    ),  # what is done above next_seq, and what was retried: [[stretches], {seq: [count, due_us, …]}]
 )
 _RETIRED: Final = Table("retired_epoch", _METADATA, Column("delivery_epoch", BigInteger))  # one row
 _NOTHING: Final = "[]"

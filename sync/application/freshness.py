@@ -4,7 +4,7 @@ import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from infra.kernel.position import AtLeast, Position, check_log
 from infra.runtime.clock import Clock
@@ -24,8 +24,20 @@ _HISTORY_MAX: Final = 128  # readings; of the older half every second one goes w
 _log = get_logger(__name__)
 
 
+class Reading(NamedTuple):
+    """The log's head, and when it was asked for by this process's steady clock: no wall clock says how old it is."""
+
+    head: LogHead
+    asked_at: float
+
+
 class Freshness:
-    """The read model's position, who waits for it, and the readings of the log's head that it does not cover yet."""
+    """The read model's position, who waits for it, and the readings of the log's head that it does not cover yet.
+
+    Attributes:
+        as_of_us: The log was covered up to this time, by the clock of the Order Service; earlier than it was before
+            where that clock was set back. 0 if it is not known yet.
+    """
 
     def __init__(self, position: Position, clock: Clock, draining: Draining) -> None:
         self.position = position
@@ -33,8 +45,9 @@ class Freshness:
         self.as_of_us = 0
         self._clock = clock
         self._draining = draining
-        self._pending: list[LogHead] = []
-        self._history: list[LogHead] = []
+        self._current_at: float | None = None
+        self._pending: list[Reading] = []
+        self._history: list[Reading] = []
         self._moved = asyncio.Event()
         self._stall = Watch(_STALL_SECONDS)
         self._stalled: frozenset[int] = frozenset()
@@ -46,29 +59,33 @@ class Freshness:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
-    def read(self, head: LogHead) -> None:
-        """The log's head was read."""
+    def read(self, head: LogHead, asked_at: float) -> None:
+        """The log's head was read: it was asked for then, by `Clock.monotonic`."""
         self.head = head
-        if self._pending and self._pending[-1].next_seq == head.next_seq:
+        reading = Reading(head, asked_at)
+        if self._pending and self._pending[-1].head.next_seq == head.next_seq:
             self._pending.pop()
         elif len(self._pending) >= _READINGS_MAX:
             del self._pending[1::2]
-        self._pending.append(head)
-        self._remember(head)
+        self._pending.append(reading)
+        self._remember(reading)
         self._settle()
 
-    def covered_as_of_us(self, next_seqs: Sequence[int], shards: Sequence[int]) -> int:
-        """When the log's head in these shards was last known to be where a reader stands, or before; 0 if never."""
+    def behind_seconds(self, next_seqs: Sequence[int], shards: Sequence[int]) -> float | None:
+        """Since the log's head in these shards was last known to be where a reader stands, or before; none if never."""
 
-        def is_ahead(head: LogHead) -> bool:
-            return any(head.next_seq[shard] > next_seqs[shard] for shard in shards)
+        def is_ahead(reading: Reading) -> bool:
+            return any(reading.head.next_seq[shard] > next_seqs[shard] for shard in shards)
 
         covered = bisect_left(self._history, True, key=is_ahead)  # noqa: FBT003 - what is_ahead says
-        return self._history[covered - 1].read_time_us if covered else 0
+        return self._since(self._history[covered - 1].asked_at) if covered else None
 
     def staleness_seconds(self) -> float:
-        """Time since the read model was known to cover the log to its head."""
-        return max(0, self._clock.now_us() - self.as_of_us) / 1e6
+        """Since the read model was last known to cover the log to its head; all of the time that there is if never."""
+        return self._clock.now_us() / 1e6 if self._current_at is None else self._since(self._current_at)
+
+    def _since(self, at: float) -> float:
+        return max(0.0, self._clock.monotonic() - at)
 
     async def reach(self, at_least: AtLeast) -> None:
         """Waits until the read model includes what the caller wants it to.
@@ -103,13 +120,14 @@ class Freshness:
             StartupError: The log is another one than the read model's.
         """
         while True:
+            asked_at = self._clock.monotonic()
             try:
                 head = await source.head()
             except SourceUnavailableError as error:
                 _log.warning("the log's head cannot be read", error=str(error))
             else:
                 refuse_other_log(self.position, head)
-                self.read(head)
+                self.read(head, asked_at)
                 self._look(head)
                 await source.confirm(self.position)
             STALENESS_SECONDS.set(self.staleness_seconds())
@@ -127,17 +145,17 @@ class Freshness:
         elif before and not self._stalled:
             _log.info("all shards go on")
 
-    def _remember(self, head: LogHead) -> None:
-        if self._history and self._history[-1].next_seq == head.next_seq:
+    def _remember(self, reading: Reading) -> None:
+        if self._history and self._history[-1].head.next_seq == reading.head.next_seq:
             self._history.pop()
         elif len(self._history) >= _HISTORY_MAX:
             del self._history[1 : _HISTORY_MAX // 2 : 2]
-        self._history.append(head)
+        self._history.append(reading)
 
     def _settle(self) -> None:
-        covered = [head for head in self._pending if _covers(self.position, head)]
+        covered = [reading for reading in self._pending if _covers(self.position, reading.head)]
         if covered:
-            self.as_of_us = max(self.as_of_us, covered[-1].read_time_us)
+            self.as_of_us, self._current_at = covered[-1].head.read_time_us, covered[-1].asked_at
             self._pending = self._pending[self._pending.index(covered[-1]) + 1 :]
 
 

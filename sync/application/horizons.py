@@ -1,5 +1,6 @@
 """Where the log begins and ends, as this server knows it."""
 
+from infra.runtime.clock import Clock
 from sync.application.freshness import Freshness
 from sync.application.ports import EventSource
 from sync.domain.lag import Horizon
@@ -9,10 +10,11 @@ from sync.domain.ring import Ring
 class Horizons:
     """Joins the log's head, as it was last read, with the events that have come since."""
 
-    def __init__(self, source: EventSource, ring: Ring, freshness: Freshness) -> None:
+    def __init__(self, source: EventSource, ring: Ring, freshness: Freshness, clock: Clock) -> None:
         self._source = source
         self._ring = ring
         self._freshness = freshness
+        self._clock = clock
 
     def known(self) -> Horizon:
         """The log as it is known here now."""
@@ -27,5 +29,6 @@ class Horizons:
         Raises:
             SourceUnavailableError: It cannot be, now.
         """
-        self._freshness.read(await self._source.head())
+        asked_at = self._clock.monotonic()
+        self._freshness.read(await self._source.head(), asked_at)
         return self.known()

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from infra.kernel.position import Position
-from infra.runtime.clock import Clock
 from sync.application.freshness import Freshness
 from sync.application.horizons import Horizons
 from sync.application.ports import Parking, Subscriptions
@@ -28,20 +27,18 @@ class SubscriptionLag:
 class LagMeter:
     """Knows the log's horizon, when it was covered, and the orders of recent events."""
 
-    def __init__(self, horizons: Horizons, ring: Ring, freshness: Freshness, clock: Clock) -> None:
+    def __init__(self, horizons: Horizons, ring: Ring, freshness: Freshness) -> None:
         self._horizons = horizons
         self._ring = ring
         self._freshness = freshness
-        self._clock = clock
         self._seen: tuple[int, LogHead | None] = (-1, None)
         self._horizon = horizons.known()
         self._measured: dict[Standing, Lag] = {}
 
     def of(self, standing: Standing) -> Lag:
         """See `Meter.of`."""
-        as_of_us = self._freshness.covered_as_of_us(standing.next_seqs, standing.shards)
-        time_us = max(0, self._clock.now_us() - as_of_us) if as_of_us else None
-        return replace(self.timeless(standing), time_us=time_us)
+        behind = self._freshness.behind_seconds(standing.next_seqs, standing.shards)
+        return replace(self.timeless(standing), time_us=None if behind is None else round(behind * 1e6))
 
     def timeless(self, standing: Standing) -> Lag:
         """See `Meter.timeless`. Readers that stand alike are measured once, until the log or its reading moves."""

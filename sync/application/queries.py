@@ -1,6 +1,6 @@
 """Reads of the read model: each says which position it includes and as of when."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infra.kernel.digest import Digest
 from infra.kernel.filter import Term
@@ -13,10 +13,11 @@ from sync.domain.log import OrderRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AsOf:
-    """An answer includes everything below the position, and all that was recorded up to `as_of_us`."""
+    """An answer includes everything below the position, and all that was recorded up to `as_of_us`: so long ago."""
 
     position: Position
     as_of_us: int
+    staleness_us: int
 
 
 class Queries:
@@ -47,9 +48,13 @@ class Queries:
         """Proof of the matching orders that are held, at exactly the answer's position."""
         as_of = await self._ready(at_least)
         position, digest = await self._read_model.digest(term)
-        return digest, AsOf(position=position, as_of_us=as_of.as_of_us)
+        return digest, replace(as_of, position=position)
 
     async def _ready(self, at_least: AtLeast) -> AsOf:
         """What holds before a read also holds for what it finds, which can only be newer."""
         await self._freshness.reach(at_least)
-        return AsOf(position=self._freshness.position, as_of_us=self._freshness.as_of_us)
+        return AsOf(
+            position=self._freshness.position,
+            as_of_us=self._freshness.as_of_us,
+            staleness_us=round(self._freshness.staleness_seconds() * 1e6),
+        )

@@ -16,7 +16,7 @@ from sync.domain.coverage import Coverage
 from sync.domain.diversion import Diversion
 from sync.domain.done_set import Floor, Retried
 from sync.domain.lines import Delivery, Line, Lines, State
-from sync.domain.outcome import DELAY_SECONDS_MAX, AckItem, Outcome, Verdict
+from sync.domain.outcome import AckItem, Outcome, Verdict
 from sync.domain.parking import Mark, Marks, ParkedEvent
 from sync.domain.ring import Limits, PassingEvent
 from sync.domain.settlement import Changes
@@ -302,8 +302,8 @@ class Deliveries:
         return delivery.state
 
     def _due(self, retried: Retried) -> float:
-        """When it comes again, though another stream was told to wait: never later than any may be told."""
-        return self._opened + min((retried.due_us - self._tracking.opened_us) / 1e6, DELAY_SECONDS_MAX)
+        """When it comes again, though another stream was told to wait: never later than after its whole delay."""
+        return self._opened + min(retried.due_us - self._tracking.opened_us, retried.delay_us) / 1e6
 
     # What follows an outcome.
 
@@ -340,9 +340,9 @@ class Deliveries:
                 delivery.attempts += 1
                 self._wait_from(item.seq, line, now + item.delay_seconds)
                 if not delivery.parked:
-                    verdict.changes.attempts.setdefault(item.shard, {})[item.seq] = Retried(
-                        delivery.attempts, now_us + round(item.delay_seconds * 1e6)
-                    )
+                    delay_us = round(item.delay_seconds * 1e6)
+                    retried = Retried(delivery.attempts, now_us + delay_us, delay_us)
+                    verdict.changes.attempts.setdefault(item.shard, {})[item.seq] = retried
             case Outcome.PARK:
                 delivery.attempts += 1
                 self._park([delivery], item, verdict, now_us)

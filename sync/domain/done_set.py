@@ -5,17 +5,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+DELAY_SECONDS_MAX: Final = 3_600  # of RETRY
 Stretch = tuple[int, int]
 """Seqs from the first number on, below the second."""
 
 
 class Retried(NamedTuple):
-    """How often an event was answered with RETRY, and when it comes again, by the wall clock; 0 if at once."""
+    """How often an event was answered with RETRY, and when it comes again, by the wall clock; 0 if at once.
+
+    Attributes:
+        delay_us: So long after the answer; it waits no longer even where the wall clock was set back meanwhile.
+    """
 
     attempts: int
     due_us: int = 0
+    delay_us: int = DELAY_SECONDS_MAX * 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
 
 from sync.domain.lines import Delivery
 from sync.domain.settlement import Changes
 from sync.domain.subscription import AckStatus
-
-DELAY_SECONDS_MAX: Final = 3_600  # of RETRY
 
 
 class Outcome(StrEnum):

@@ -76,10 +76,10 @@ def timestamp_from_wire(message: Timestamp) -> int:
     return message.seconds * 1_000_000 + message.nanos // 1000
 
 
-def freshness_to_wire(position: Position, as_of_us: int, now_us: int) -> position_pb2.Freshness:
+def freshness_to_wire(position: Position, as_of_us: int, staleness_us: int) -> position_pb2.Freshness:
     """How old an answer is that includes everything below `position`, and the whole log as of `as_of_us`."""
     staleness = Duration()
-    staleness.FromMicroseconds(max(0, now_us - as_of_us))
+    staleness.FromMicroseconds(staleness_us)
     return position_pb2.Freshness(
         position=position_to_wire(position), as_of=timestamp_to_wire(as_of_us), staleness=staleness
     )

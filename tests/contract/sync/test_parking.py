@@ -100,10 +100,10 @@ async def test_several_settlements_of_one_transaction_build_on_each_other(stores
 async def test_what_was_retried_is_kept_until_the_event_is_done(stores: Stores) -> None:
     epoch = (await stores.subscriptions.open(OPENING)).delivery_epoch
     await stores.settle(epoch, Changes(shards={0}, attempts={0: {2: Retried(1, 7_000), 3: Retried(1)}}))
-    await stores.settle(epoch, Changes(shards={0}, attempts={0: {3: Retried(2, 9_000)}}))
-    assert (await stores.floor()).attempts == {2: Retried(1, 7_000), 3: Retried(2, 9_000)}
+    await stores.settle(epoch, Changes(shards={0}, attempts={0: {3: Retried(2, 9_000, 5_000)}}))
+    assert (await stores.floor()).attempts == {2: Retried(1, 7_000), 3: Retried(2, 9_000, 5_000)}
     await stores.settle(epoch, done(0, (2, 3)))
-    assert (await stores.floor()).attempts == {3: Retried(2, 9_000)}
+    assert (await stores.floor()).attempts == {3: Retried(2, 9_000, 5_000)}
 
 
 async def test_a_position_joins_what_was_done_above_it(stores: Stores) -> None:

@@ -489,12 +489,17 @@ def test_a_breaker_pauses_when_most_of_the_recent_outcomes_are_retry_and_longer_
     assert breaker.room(now) > 1
 
 
-@pytest.mark.parametrize(("due_seconds", "expected"), [(-5, 10.0), (0, 10.0), (30, 40.0), (7_200, 3_610.0)])
-def test_what_another_stream_was_to_send_later_comes_then_and_never_later_than_anything_may(
-    due_seconds: int, expected: float
+@pytest.mark.parametrize(
+    ("due_seconds", "delay_seconds", "expected"),
+    [(-5, 9, 10.0), (0, 9, 10.0), (30, 40, 40.0), (30, 20, 30.0), (7_200, 3_600, 3_610.0)],
+)
+def test_what_another_stream_was_to_send_later_comes_then_and_never_later_than_after_its_delay(
+    due_seconds: int, delay_seconds: int, expected: float
 ) -> None:
+    """Its server's clock may have been ahead."""
     opened_us = 1_700_000_000_000_000
-    floor = Floor(next_seq=1, delivery_epoch=2, attempts={1: Retried(1, opened_us + due_seconds * 1_000_000)})
+    retried = Retried(1, opened_us + due_seconds * 1_000_000, delay_seconds * 1_000_000)
+    floor = Floor(next_seq=1, delivery_epoch=2, attempts={1: retried})
     policy = BreakerPolicy()
     tracking = Tracking(events_max=9, bytes_max=9, floors={0: floor}, opened_us=opened_us, marks=[], breaker=policy)
     deliveries = Deliveries(tracking, [1], now=10.0)

@@ -96,3 +96,38 @@ async def test_lag_with_progress_is_no_stall(bench: Bench) -> None:
         bench.meanwhile = step
         await bench.for_seconds(60)
     assert not any(seen)
+
+
+def head_of(bench: Bench, read_time_us: int) -> LogHead:
+    next_seq = bench.log.position.next_seq
+    return LogHead(
+        log_epoch=bench.log.log_epoch, next_seq=next_seq, earliest_seq=(1,) * len(next_seq), read_time_us=read_time_us
+    )
+
+
+@pytest.mark.parametrize("jump_us", [-3_600_000_000, 3_600_000_000])
+def test_a_clock_that_jumps_neither_hides_staleness_nor_makes_it_up(bench: Bench, jump_us: int) -> None:
+    """Of the Order Service; when it is right again, what was said under the wrong one is taken back."""
+    freshness, clock = bench.freshness, bench.clock
+    everywhere = freshness.position.next_seq, range(bench.log.shards)
+    for off_us in (0, jump_us, 0):
+        clock.advance(5)
+        freshness.read(head_of(bench, clock.now_us() + off_us), clock.monotonic())
+        assert (freshness.as_of_us, freshness.staleness_seconds()) == (clock.now_us() + off_us, 0)
+        clock.advance(2)
+        assert freshness.staleness_seconds() == 2
+        assert freshness.behind_seconds(*everywhere) == 2
+
+
+def test_before_the_head_is_covered_all_time_is_stale(bench: Bench) -> None:
+    bench.log.groups(30)
+    bench.freshness.read(head_of(bench, bench.clock.now_us()), bench.clock.monotonic())
+    assert (bench.freshness.as_of_us, bench.freshness.staleness_seconds()) == (0, bench.clock.now_us() / 1e6)
+    assert bench.freshness.behind_seconds(bench.freshness.position.next_seq, range(bench.log.shards)) is None
+
+
+def test_a_reading_is_as_old_as_the_question(bench: Bench) -> None:
+    asked_at = bench.clock.monotonic()
+    bench.clock.advance(2)
+    bench.freshness.read(head_of(bench, bench.clock.now_us()), asked_at)
+    assert bench.freshness.staleness_seconds() == 2

@@ -16,10 +16,10 @@ from tests.harness.sync_log import EPOCH, LogMaker
 def test_on_a_log_that_stands_still_readers_that_stand_ever_differently_fill_no_memory() -> None:
     freshness = Freshness(Position(log_epoch=EPOCH, next_seq=(1,)), SystemClock(), Draining())
     ring = Ring((1,), ring_bytes_max=1 << 20)
-    meter = LagMeter(Horizons(LogMaker(1).source, ring, freshness), ring, freshness, SystemClock())
+    meter = LagMeter(Horizons(LogMaker(1).source, ring, freshness, SystemClock()), ring, freshness)
     horizons = set()
     for reading in range(1, 101):
-        freshness.read(LogHead(log_epoch=EPOCH, next_seq=(1,), earliest_seq=(1,), read_time_us=reading))
+        freshness.read(LogHead(log_epoch=EPOCH, next_seq=(1,), earliest_seq=(1,), read_time_us=reading), reading)
         credit = Grant(events=reading, bytes=1)
         assert meter.timeless(Standing((0,), (1,), None, credit)).credit_left == credit
         horizons.add(id(meter.horizon))
