@@ -33,9 +33,10 @@ from sync.adapters.sql_subscriptions import SqlSubscriptions
 from sync.adapters.wire import pieces_to_wire
 from sync.application.accounting import Accounting
 from sync.application.acks import Acks
+from sync.application.beginning import Beginning
 from sync.application.catch_up import CatchUp
 from sync.application.floors import Floors
-from sync.application.freshness import Freshness, refuse_other_log
+from sync.application.freshness import Freshness
 from sync.application.horizons import Horizons
 from sync.application.ingest import Ingest
 from sync.application.lag import LagMeter, Lags
@@ -43,7 +44,7 @@ from sync.application.management import Management
 from sync.application.offset_ports import Offsets
 from sync.application.opening import Openings
 from sync.application.parked import ParkingPlaces
-from sync.application.ports import EventSource, Parking, ReadModel, SourceUnavailableError, Subscriptions
+from sync.application.ports import EventSource, Parking, ReadModel, Subscriptions
 from sync.application.positions import Positions
 from sync.application.proofs import Proofs
 from sync.application.queries import Queries
@@ -60,7 +61,6 @@ from sync.gateway.server import listening_at
 from sync.settings import SyncSettings
 
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"
-_FIRST_HEAD_PAUSE_SECONDS: Final = 0.2
 FRESH: Final = "stateset.sync.v1.SyncService.fresh"
 _log = get_logger(__name__)
 
@@ -82,7 +82,7 @@ async def serve(settings: SyncSettings, stop: asyncio.Event) -> None:
         orders = OrderSource(channel, name=settings.name)
         source = orders if bus is None else KafkaSource(orders, bus, topic_prefix=settings.topic_prefix)
         read_model = SqlReadModel(database)
-        position = await _begun(read_model, source, stop)
+        position = await _begun(Beginning(read_model, source), stop)
         if position is not None:
             offsets = await stack.enter_async_context(_offsets(bus, settings.topic_prefix))
             subscriptions = SqlSubscriptions(
@@ -268,26 +268,11 @@ def _accounting(settings: SyncSettings, ports: Ports, clock: Clock) -> Accountin
     return Accounting(parking=ports.parking, clock=clock, unacked_bytes_max=settings.unacked_bytes_max, breaker=breaker)
 
 
-async def _begun(read_model: ReadModel, source: EventSource, stop: asyncio.Event) -> Position | None:
-    """The read model's position. A new one waits for the log, to learn which it is; none if asked to stop first.
-
-    Raises:
-        StartupError: The log is another one than the read model's.
-    """
-    position = await read_model.position()
-    while not stop.is_set():
-        try:
-            head = await source.head()
-        except SourceUnavailableError as error:
-            if position is not None:
-                return position  # reads can be answered meanwhile; whether the log is ours is asked again
-            _log.info("waiting for the log", error=str(error))
-            await asyncio.sleep(_FIRST_HEAD_PAUSE_SECONDS)
-        else:
-            if position is None:
-                await read_model.begin(Position(log_epoch=head.log_epoch, next_seq=head.earliest_seq))
-                position = await read_model.position()  # another server may have begun it at this moment
-                continue
-            refuse_other_log(position, head)
-            return position
-    return None
+async def _begun(beginning: Beginning, stop: asyncio.Event) -> Position | None:
+    """The position to serve from; none if asked to stop before there is one."""
+    async with asyncio.TaskGroup() as tasks:
+        begun, stopped = tasks.create_task(beginning.position()), tasks.create_task(stop.wait())
+        await asyncio.wait([begun, stopped], return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
+        stopped.cancel()
+    return None if begun.cancelled() else begun.result()

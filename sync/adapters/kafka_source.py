@@ -25,7 +25,7 @@ from sync.adapters.wire import event_from_wire
 from sync.application.ports import EventSource, SourceUnavailableError
 from sync.domain.assembly import Assembly
 from sync.domain.errors import LogHoleError
-from sync.domain.log import Batch, Event, LogHead
+from sync.domain.log import Batch, Event, LogHead, OrderRow
 from sync.domain.stall import Watch
 
 _PAUSE_SECONDS: Final = 0.1
@@ -43,7 +43,8 @@ class KafkaSource:
     """Reads the events topic, records that are not committed yet included: each is a row of the log that is.
 
     Every reader has a consumer of its own, opened anew when the broker fails it or when it stands still although the
-    log goes on. A range that the topic lacks is asked for at the Order Service.
+    log goes on. A range that the topic lacks is asked for at the Order Service; only what neither of them keeps is
+    expired.
 
     A topic that cannot be this log's ends a process that starts. One that serves already says so and looks again, as
     topics can be made right under it. Records that none of ours has written are passed over: should one of ours be
@@ -91,6 +92,12 @@ class KafkaSource:
                 for batch in batches:
                     yield batch
 
+    async def orders(self) -> AsyncGenerator[Sequence[OrderRow], None]:
+        """See `EventSource.orders`."""
+        async with aclosing(self._orders.orders()) as pages:
+            async for page in pages:
+                yield page
+
     async def confirm(self, position: Position) -> None:
         """See `EventSource.confirm`."""
         await self._orders.confirm(position)
@@ -101,7 +108,7 @@ class KafkaSource:
         head = await _head(self._orders)
         if head is not None:  # else the records themselves will show whether the topic is the position's
             check_log(start, head.log_epoch, len(head.next_seq))
-            check_start(start, head.earliest_seq, head.next_seq, shards)
+            check_start(start, (1,) * len(head.next_seq), head.next_seq, shards)  # the topic may go further back
         assembly, watch = Assembly(start, shards), Watch(self._stall_seconds)
         tail = _Tail(self._orders, self._cluster, self._topic, assembly, watch, self._foreign, starting)
         watch.look(start, head, _now())
@@ -220,18 +227,32 @@ class _Tail:
         """The shard from its position to `until`, from the Order Service.
 
         Raises:
-            LogHoleError: It is not there either.
+            LogHoleError: It is not there either, though the Order Service is.
+            PositionExpiredError: It is kept no longer.
         """
-        async with aclosing(self.orders.read(self.assembly.position, (shard,))) as batches:
-            while (expected := self.assembly.position.next_seq[shard]) < until:
-                try:
-                    async with asyncio.timeout(_FILL_SECONDS):
-                        batch = await anext(batches)
-                except TimeoutError:
-                    raise LogHoleError(shard, expected, until) from None
-                self.assembly.pass_by(batch)
-                FILLED.inc(len(batch.events))
-                yield batch
+        while self._lacks(shard, until):
+            was_there = await _head(self.orders) is not None
+            async with aclosing(self.orders.read(self.assembly.position, (shard,))) as batches:
+                while self._lacks(shard, until):
+                    try:
+                        async with asyncio.timeout(_FILL_SECONDS):
+                            batch = await anext(batches)
+                    except TimeoutError:
+                        await self._refuse_hole(shard, until, was_there=was_there)
+                        break
+                    self.assembly.pass_by(batch)
+                    FILLED.inc(len(batch.events))
+                    yield batch
+
+    def _lacks(self, shard: int, until: int) -> bool:
+        return self.assembly.position.next_seq[shard] < until
+
+    async def _refuse_hole(self, shard: int, until: int, *, was_there: bool) -> None:
+        """Says that the log has a hole, unless nobody could be asked: who is away has lost nothing."""
+        expected = self.assembly.position.next_seq[shard]
+        if was_there and await _head(self.orders) is not None:
+            raise LogHoleError(shard, expected, until)
+        _log.warning("the Order Service is waited for: the topic lacks an event", shard=shard, seq=expected)
 
     async def _fill_stalled(self) -> AsyncGenerator[Sequence[Batch], None]:
         stalled, self.stalled = self.stalled, {}

@@ -33,6 +33,7 @@ from sync.domain.subscription import (
 )
 
 _READ_EVENTS_MAX: Final = 500
+_PAGE_ORDERS: Final = 5
 
 
 class MemorySource:
@@ -104,6 +105,13 @@ class MemorySource:
                     yield batch
             await grown.wait()
 
+    async def orders(self) -> AsyncGenerator[Sequence[OrderRow], None]:
+        """See `EventSource.orders`."""
+        events = [event for batches in self._shards for batch in batches for event in batch.events]
+        last = {event.order.order_id: event.order for event in events}
+        for first in range(0, len(last), _PAGE_ORDERS):
+            yield list(last.values())[first : first + _PAGE_ORDERS]
+
     async def confirm(self, position: Position) -> None:
         """See `EventSource.confirm`."""
         self.confirmed = position
@@ -143,12 +151,23 @@ class MemoryReadModel:
 
     async def apply(self, orders: Sequence[OrderRow], position: Position) -> None:
         """See `ReadModel.apply`."""
+        self._store(orders)
+        assert self._position is not None, "apply before begin"  # noqa: S101 - the caller's mistake
+        self._position = self._position.merged(position)
+
+    async def fill(self, orders: Sequence[OrderRow]) -> bool:
+        """See `ReadModel.fill`."""
+        assert self._position is not None, "fill before begin"  # noqa: S101 - the caller's mistake
+        if any(self._position.next_seq):
+            return False
+        self._store(orders)
+        return True
+
+    def _store(self, orders: Sequence[OrderRow]) -> None:
         for order in orders:
             there = self._orders.get(order.order_id)
             if there is None or there.version < order.version:
                 self._orders[order.order_id] = order
-        assert self._position is not None, "apply before begin"  # noqa: S101 - the caller's mistake
-        self._position = self._position.merged(position)
 
     async def find(self, order_id: str) -> OrderRow | None:
         """See `ReadModel.find`."""

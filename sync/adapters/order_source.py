@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any, Final
 
 import grpc.aio
@@ -14,6 +14,7 @@ from stateset.order.v1 import (
     log_service_pb2,
     log_service_pb2_grpc,
     order_frame_pb2,
+    order_pb2,
     order_service_pb2,
     order_service_pb2_grpc,
 )
@@ -29,18 +30,21 @@ from infra.kernel.position import (
 )
 from infra.runtime.grpc.wire import position_from_wire, position_to_wire, timestamp_from_wire, timestamp_to_wire
 from infra.runtime.log import get_logger
-from sync.adapters.wire import batch_from_wire
+from sync.adapters.wire import batch_from_wire, order_from_wire
 from sync.application.ports import SourceUnavailableError
-from sync.domain.log import Batch, LogHead
+from sync.domain.log import Batch, LogHead, OrderRow
 
 _HEAD_SECONDS: Final = 2.0
 _HEARTBEAT_SECONDS: Final = 5
 _SILENCE_SECONDS: Final = 3.0 * _HEARTBEAT_SECONDS  # then the peer is dead or stuck, and the stream is opened anew
 _CREDIT_EVENTS: Final = 5_000
 _CREDIT_BYTES: Final = 8 * 1024 * 1024
+_PAGE_ORDERS: Final = 500
+_PAGE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.05
 _PAUSE_SECONDS_MAX: Final = 2.0
 _SAYINGS_MAX: Final = 1_024
+_HOLD_SECONDS: Final = 5.0  # between two sayings; the log is kept for longer than that anyway
 _log = get_logger(__name__)
 
 _REFUSALS: Final[dict[str, Callable[[Position, dict[str, str], str], PositionError]]] = {
@@ -56,14 +60,17 @@ _REFUSALS: Final[dict[str, Callable[[Position, dict[str, str], str], PositionErr
 
 
 class OrderSource:
-    """Reads over a channel that its owner opened and closes; its durable floor in the log has the name."""
+    """Reads over a channel that its owner opened and closes; its durable floor in the log has the name.
+
+    Servers that stand on one database share the name, too.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, *, name: str) -> None:
         self._name = name
         self._log = log_service_pb2_grpc.LogServiceStub(channel)
         self._orders = order_service_pb2_grpc.OrderServiceStub(channel)
-        self._says: asyncio.Queue[stream_pb2.ClientFrame] | None = None
-        self._acks = 0
+        self._held: Position | None = None
+        self._hold_due = 0.0
 
     async def head(self) -> LogHead:
         """See `EventSource.head`."""
@@ -119,31 +126,56 @@ class OrderSource:
             for batch in batches:
                 yield batch
 
+    async def orders(self) -> AsyncGenerator[Sequence[OrderRow], None]:
+        """See `EventSource.orders`."""
+        asked = order_service_pb2.ListOrdersRequest(page_size=_PAGE_ORDERS, view=order_pb2.ORDER_VIEW_FULL)
+        while True:
+            try:
+                page = await self._orders.ListOrders(asked, timeout=_PAGE_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                raise SourceUnavailableError(f"ListOrders: {error.code().name}: {error.details()}") from error
+            yield [order_from_wire(order) for order in page.orders]
+            asked.page_token = page.next_page_token
+            if not asked.page_token:
+                return
+
     async def confirm(self, position: Position) -> None:
-        """See `EventSource.confirm`."""
-        if self._says is not None:
-            self._acks += 1
-            ack = stream_pb2.Ack(ack_id=str(self._acks), through=position_to_wire(position))
-            with suppress(asyncio.QueueFull):
-                self._says.put_nowait(stream_pb2.ClientFrame(ack=ack))
+        """See `EventSource.confirm`.
+
+        It is said now and then, on a short stream of its own, whatever carries the log here: so no server that shares
+        the name fences another, and the floor of one that is gone is moved by the next.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._hold_due or position == self._held:
+            return
+        self._hold_due = now + _HOLD_SECONDS
+        opening = _open(position, ())  # without credit: it brings nothing
+        opening.subscription = self._name
+        says: asyncio.Queue[stream_pb2.ClientFrame] = asyncio.Queue()
+        says.put_nowait(stream_pb2.ClientFrame(open=opening))
+        says.put_nowait(stream_pb2.ClientFrame(ack=stream_pb2.Ack(ack_id="floor", through=position_to_wire(position))))
+        says.put_nowait(stream_pb2.ClientFrame(close=stream_pb2.Close()))
+        try:
+            async for _ in self._orders.SubscribeOrderEvents(_requests(says), timeout=_HEAD_SECONDS):
+                continue
+        except grpc.aio.AioRpcError as error:
+            _log.warning("the log cannot be held", code=error.code().name, details=error.details())
+        else:
+            self._held = position
 
     async def _subscribe(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
         says: asyncio.Queue[stream_pb2.ClientFrame] = asyncio.Queue(_SAYINGS_MAX)
         opening = _open(start, ())
-        opening.subscription = self._name
         opening.credit.CopyFrom(stream_pb2.Credit(events=_CREDIT_EVENTS, bytes=_CREDIT_BYTES))
         says.put_nowait(stream_pb2.ClientFrame(open=opening))
         call = self._orders.SubscribeOrderEvents(_requests(says))
         try:
             async for frame in _frames(call):
-                if frame.WhichOneof("frame") == "opened":
-                    self._says = says  # acks make sense from here on
                 batches = [batch_from_wire(batch) for batch in frame.events.batches]
                 if batches:
                     yield batches
                     await says.put(_grant_back(batches))
         finally:
-            self._says = None
             call.cancel()
 
     async def _stream(self, opening: stream_pb2.Open) -> AsyncGenerator[Sequence[Batch], None]:

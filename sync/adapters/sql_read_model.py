@@ -84,15 +84,25 @@ class SqlReadModel:
     async def apply(self, orders: Sequence[OrderRow], position: Position) -> None:
         """See `ReadModel.apply`."""
         moves = [{"shard": shard, "next_seq": seq} for shard, seq in enumerate(position.next_seq)]
-        # In one sequence for everybody: servers that share the database write the same orders at the same time.
-        rows = list(map(_values, sorted(orders, key=attrgetter("order_id"))))
+        rows = _rows(orders)
 
         def work(connection: Connection) -> None:
-            if rows:
-                _UPSERTS[connection.dialect.name](connection, rows)
+            _store(connection, rows)
             connection.execute(_MOVE, moves)
 
         await self._database.write(work)
+
+    async def fill(self, orders: Sequence[OrderRow]) -> bool:
+        """See `ReadModel.fill`. The position is held: nobody says that it is filled before this is written."""
+        rows = _rows(orders)
+
+        def work(connection: Connection) -> bool:
+            filled = any(connection.execute(select(_READ_MODEL.c.next_seq).with_for_update(read=True)).scalars())
+            if not filled:
+                _store(connection, rows)
+            return not filled
+
+        return await self._database.write(work)
 
     async def find(self, order_id: str) -> OrderRow | None:
         """See `ReadModel.find`."""
@@ -134,6 +144,16 @@ class SqlReadModel:
             return at, prove_orders(connection, _ORDERS, term, shards, shards_all=len(at.next_seq))
 
         return await self._database.read(work)
+
+
+def _rows(orders: Sequence[OrderRow]) -> list[tuple[Any, ...]]:
+    """In one sequence for everybody: servers that share the database write the same orders at the same time."""
+    return list(map(_values, sorted(orders, key=attrgetter("order_id"))))
+
+
+def _store(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        _UPSERTS[connection.dialect.name](connection, rows)
 
 
 def _position(connection: Connection) -> Position | None:

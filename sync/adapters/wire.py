@@ -122,11 +122,29 @@ def event_from_wire(encoded: bytes) -> Event:
             customer_id=attributes["customer_id"],
             store_id=attributes["store_id"],
             currency_code=attributes["currency_code"],
-            state=_STATES.get(order.state, str(order.state)),  # a state of tomorrow is kept by its number
+            state=_state_of(order),
             version=event.version,
             body=event.order,
         ),
     )
+
+
+def order_from_wire(order: order_pb2.Order) -> OrderRow:
+    """An order as the Order Service shows it: what an event of it would have left, so without personal data."""
+    order.ClearField("personal")
+    return OrderRow(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        store_id=order.store_id,
+        currency_code=order.currency_code,
+        state=_state_of(order),
+        version=order.version,
+        body=order.SerializeToString(),
+    )
+
+
+def _state_of(order: Any) -> str:  # noqa: ANN401 - an order, or a view of one
+    return _STATES.get(order.state, str(order.state))  # a state of tomorrow is kept by its number
 
 
 def order_attributes(encoded: bytes) -> Attributes:

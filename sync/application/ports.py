@@ -66,8 +66,20 @@ class EventSource(Protocol):
             PositionError: The log cannot be read from there, now or ever.
         """
 
+    def orders(self) -> AsyncGenerator[Sequence[OrderRow], None]:
+        """Every order of the log, by pages, each as it stood at some moment since the call; one may come twice.
+
+        The log need not tell of all of them any more.
+
+        Raises:
+            SourceUnavailableError: They cannot be asked for; nobody tries again on its own here.
+        """
+
     async def confirm(self, position: Position) -> None:
-        """Tells the log that everything below is durable here. Never waits for the log; may be lost."""
+        """Tells the log that everything below is durable here, so that it keeps what follows.
+
+        Waits for the log some seconds at most; may be lost.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +92,9 @@ class OrderPage:
 
 class ReadModel(Protocol):
     """Orders as the log left them, and how much of the log they include; both change together or not at all.
+
+    One that begins at no place of its shards, 0 for each, is to be filled first: until `apply` has said how far it is
+    after that, it is not to be asked for orders.
 
     Several servers may write one read model, each what it reads of the log: what is there already changes nothing.
     """
@@ -96,6 +111,9 @@ class ReadModel(Protocol):
         An order that is already there at the same version or a later one stays as it is, and so does a shard's
         position.
         """
+
+    async def fill(self, orders: Sequence[OrderRow]) -> bool:
+        """Stores orders as `apply` does, without a position; False, and nothing stored, if it is filled already."""
 
     async def find(self, order_id: str) -> OrderRow | None:
         """One order."""

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_frame_pb2 import EventBatch
 
@@ -50,6 +51,12 @@ class TopicWriter:
                 producer.commit_transaction(20)
             else:
                 producer.abort_transaction(20)
+
+    def forget(self, shard: int, offset: int) -> None:
+        """Makes the broker forget what lies before the offset."""
+        client = AdminClient({"bootstrap.servers": self.kafka.servers})
+        for future in client.delete_records([TopicPartition(self._topic, shard, offset)]).values():
+            future.result(10)
 
     def send(self, producer: Producer, event: OrderEvent) -> None:
         """Hands one event to the producer."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
-from stateset.order.v1 import log_service_pb2, order_frame_pb2, order_service_pb2
+from stateset.order.v1 import log_service_pb2, order_frame_pb2, order_pb2, order_service_pb2
 from stateset.stream.v1 import stream_pb2
 
 from infra.kernel.position import Position
@@ -25,9 +25,12 @@ class FakeOrderService:
 
     def __init__(self, log: LogMaker) -> None:
         self.openings: list[stream_pb2.Open] = []
+        self.subscriptions: list[stream_pb2.Open] = []
         self.grants: list[stream_pb2.Credit] = []
         self.acks: list[stream_pb2.Ack] = []
         self.leave_after_batches: int | None = None
+        self.hears = asyncio.Event()
+        self.hears.set()
         self.keep: Callable[[Batch], bool] = lambda _: True
         self._log = log
 
@@ -47,6 +50,15 @@ class FakeOrderService:
             log_epoch=head.log_epoch, shards=shards, read_time=timestamp_to_wire(head.read_time_us)
         )
 
+    async def ListOrders(self, request: order_service_pb2.ListOrdersRequest, _call: Call) -> object:  # noqa: N802 - named as in the contract
+        first = int(request.page_token or 0)
+        page = [page async for page in self._log.source.orders()][first : first + 1]
+        orders = [order_pb2.Order.FromString(row.body) for rows in page for row in rows]
+        for order in orders:
+            order.personal.email = "somebody@example.org"
+        token = str(first + 1) if page else ""
+        return order_service_pb2.ListOrdersResponse(orders=orders, next_page_token=token)
+
     async def StreamOrderEvents(  # noqa: N802 - named as in the contract
         self, request: order_service_pb2.StreamOrderEventsRequest, _call: Call
     ) -> AsyncGenerator[bytes, None]:
@@ -59,6 +71,11 @@ class FakeOrderService:
     ) -> AsyncGenerator[bytes, None]:
         requests = aiter(requests)
         opening = (await anext(requests)).frame.open
+        if opening.subscription:
+            await self.hears.wait()
+            self.subscriptions.append(opening)
+            await self._listen(requests)
+            return
         listening = asyncio.create_task(self._listen(requests), name="listening")
         try:
             async with aclosing(self._frames(opening)) as frames:
@@ -73,6 +90,8 @@ class FakeOrderService:
                 self.grants.append(request.frame.credit)
             if request.frame.HasField("ack"):
                 self.acks.append(request.frame.ack)
+            if request.frame.HasField("close"):
+                return
 
     async def _frames(self, opening: stream_pb2.Open) -> AsyncGenerator[bytes, None]:
         self.openings.append(opening)

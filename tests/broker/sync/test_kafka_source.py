@@ -6,8 +6,6 @@ from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY
 from stateset.stream.v1 import stream_pb2
 
@@ -16,6 +14,7 @@ from infra.runtime.grpc.channel import open_channel
 from infra.runtime.kafka.admin import TopicAdmin
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import EVENTS
+from sync.adapters import kafka_source
 from sync.adapters.kafka_source import KafkaSource
 from sync.adapters.order_source import OrderSource
 from sync.domain.errors import LogHoleError
@@ -59,14 +58,6 @@ class OnKafka:
                 if start == self.log.position and len(self.log.events) >= until:
                     return found
         raise AssertionError("a reader ended by itself")
-
-    def expire(self, offset: int) -> None:
-        """Makes the broker forget what lies before the offset, in every partition."""
-        topic = EVENTS.name(self.kafka.prefix)
-        parts = [TopicPartition(topic, shard, offset) for shard in range(self.log.shards)]
-        client = AdminClient({"bootstrap.servers": self.kafka.servers})
-        for future in client.delete_records(parts).values():
-            future.result(10)
 
 
 @pytest.fixture
@@ -168,7 +159,8 @@ async def test_a_partition_that_ends_with_too_many_records_that_are_not_ours_is_
 async def test_what_retention_has_taken_comes_from_the_order_service(on_kafka: OnKafka) -> None:
     on_kafka.log.groups(60)
     on_kafka.topic.keep_up()
-    on_kafka.expire(10)
+    for shard in range(on_kafka.log.shards):
+        on_kafka.topic.forget(shard, 10)
     before = filled()
     await on_kafka.read(on_kafka.log.earliest)
     assert filled() >= before + 30
@@ -200,6 +192,32 @@ async def test_a_hole_that_the_order_service_has_too_is_a_hole(on_kafka: OnKafka
     with pytest.raises(LogHoleError) as hole:
         await on_kafka.read(on_kafka.log.earliest)
     assert (lost.shard, lost.first_seq) == (hole.value.shard, hole.value.expected)
+
+
+async def test_what_the_log_was_trimmed_of_comes_from_the_topic(on_kafka: OnKafka) -> None:
+    on_kafka.log.groups(60)
+    on_kafka.topic.keep_up()
+    for shard, seq in enumerate(on_kafka.log.position.next_seq):
+        on_kafka.log.source.trim(shard, seq)
+    await on_kafka.read(on_kafka.log.earliest)
+    assert on_kafka.fake.openings == []
+
+
+async def test_a_hole_is_none_while_the_order_service_is_away(
+    on_kafka: OnKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_source, "_FILL_SECONDS", 0.2)
+    on_kafka.log.groups(30)
+    on_kafka.topic.skip()
+    on_kafka.log.groups(30)
+    on_kafka.topic.keep_up()
+    on_kafka.fake.keep = lambda _: False
+    on_kafka.log.source.available = False
+    reading = asyncio.create_task(on_kafka.read(on_kafka.log.earliest), name="reading")
+    await eventually(lambda: len(on_kafka.fake.openings) > 2 or reading.done())
+    on_kafka.fake.keep = lambda _: True
+    on_kafka.log.source.available = True
+    await reading
 
 
 async def test_a_topic_that_stands_still_while_the_log_goes_on_is_made_up_for(on_kafka: OnKafka) -> None:

@@ -12,6 +12,7 @@ from stateset.sync.v1 import sync_service_pb2
 from tests.harness.ports import free_address
 from tests.harness.sync_client import PLENTY, Client, Stream
 from tests.harness.sync_process import connected, running
+from tests.harness.waiting import eventually_async
 
 STORED = stream_pb2.Start(point=stream_pb2.START_POINT_STORED)
 
@@ -75,6 +76,37 @@ async def test_a_killed_server_comes_back_with_the_same_orders_and_repeats_only_
 
 async def named_stream(channel: grpc.aio.Channel) -> Stream:
     return await Client(channel).subscribe(stream_pb2.Open(subscription="s-1", start=STORED, credit=PLENTY))
+
+
+async def test_a_new_server_on_a_trimmed_log_knows_every_order_and_holds_what_follows(tmp_path: Path) -> None:
+    order_address, sync_address = free_address(), free_address()
+    async with (
+        running("order", tmp_path, order_address, "--log-retention-hours", "0.0001"),
+        connected(order_address) as orders,
+    ):
+        log = log_service_pb2_grpc.LogServiceStub(orders)
+
+        async def is_trimmed() -> bool:
+            head = await log.GetLogHead(log_service_pb2.GetLogHeadRequest())
+            return all(shard.earliest_seq == shard.next_seq > 1 for shard in head.shards)
+
+        async def is_held() -> bool:
+            head = await log.GetLogHead(log_service_pb2.GetLogHeadRequest())
+            told = await log.ListLogSubscriptions(log_service_pb2.ListLogSubscriptionsRequest())
+            return [list(each.floors) for each in told.subscriptions] == [[each.next_seq for each in head.shards]]
+
+        await place(orders, 0, 40)
+        await eventually_async(is_trimmed, within_seconds=30)
+        async with (
+            running("sync", tmp_path, sync_address, "--order-address", order_address),
+            connected(sync_address) as channel,
+        ):
+            await place(orders, 40, 5)
+            truth = await log.GetDigest(log_service_pb2.GetDigestRequest())
+            request = sync_service_pb2.GetDigestRequest(min_position=truth.position)
+            copy = await Client(channel).stub.GetDigest(request, timeout=10)
+            assert (45, truth.digest) == (copy.digest.count, copy.digest)
+            await eventually_async(is_held, within_seconds=30)
 
 
 async def test_a_read_model_of_another_log_is_refused(tmp_path: Path) -> None:

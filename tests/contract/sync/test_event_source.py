@@ -1,5 +1,6 @@
 """What every source of events promises, and what the order stream does beyond it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, closing
 
@@ -14,6 +15,7 @@ from infra.kernel.position import (
 )
 from infra.runtime.grpc import server
 from infra.runtime.grpc.channel import open_channel
+from sync.adapters import order_source
 from sync.adapters.kafka_source import KafkaSource
 from sync.adapters.order_source import OrderSource
 from sync.application.ports import EventSource, SourceUnavailableError
@@ -33,6 +35,12 @@ class Sourced:
         self.source = source
         self.fake = fake
 
+    def forget(self, shard: int, seq: int) -> None:
+        """Nothing keeps what is below."""
+        self.log.source.trim(shard, seq)
+        if isinstance(self.log, PublishingLog):
+            self.log.topic.forget(shard, seq - 1)
+
 
 @pytest.fixture(params=["memory", "order stream", "kafka"])
 async def sourced(request: pytest.FixtureRequest) -> AsyncIterator[Sourced]:
@@ -46,6 +54,14 @@ async def sourced(request: pytest.FixtureRequest) -> AsyncIterator[Sourced]:
         yield Sourced(log, log.source)
         return
     async for each in _ordered(log):
+        yield each
+
+
+@pytest.fixture(params=["order stream", "kafka"])
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[Sourced]:
+    """A source that has an Order Service."""
+    source = _on_kafka(request.getfixturevalue("kafka")) if request.param == "kafka" else _ordered(LogMaker())
+    async for each in source:
         yield each
 
 
@@ -84,6 +100,13 @@ async def read(
             if all(start.next_seq[shard] >= until.next_seq[shard] for shard in shards):
                 return found
     raise AssertionError("a reader ended by itself")
+
+
+async def follow(source: EventSource, start: Position) -> None:
+    """What it brings is dropped."""
+    async with asyncio.timeout(20), aclosing(source.follow(start)) as arrivals:
+        async for _ in arrivals:
+            continue
 
 
 async def test_a_reader_gets_everything_from_its_position_on(sourced: Sourced) -> None:
@@ -130,6 +153,15 @@ async def test_many_read_at_once_beside_the_one_who_follows(sourced: Sourced) ->
                 break
 
 
+async def test_it_knows_the_orders_that_the_log_tells_of_no_longer(sourced: Sourced) -> None:
+    sourced.log.groups(20, size=2)
+    sourced.forget(1, sourced.log.position.next_seq[1])
+    expected = {event.order.order_id: event.order for event in sourced.log.events}
+    async with aclosing(sourced.source.orders()) as pages:
+        found = [order async for page in pages for order in page]
+    assert {order.order_id: order for order in found} == expected
+
+
 async def test_the_head_is_where_the_log_stands(sourced: Sourced) -> None:
     sourced.log.groups(10)
     sourced.log.source.trim(1, 2)
@@ -152,12 +184,12 @@ async def test_a_position_that_cannot_be_read_from_is_refused(
 ) -> None:
     sourced.log.groups(10)
     if error is PositionExpiredError:
-        sourced.log.source.trim(2, 2)
+        sourced.forget(2, 2)
     start = sourced.log.earliest._replace(**change)  # type: ignore[arg-type]  # one field each
     with pytest.raises(error):
         await read(sourced.source, start, sourced.log.position)
     with pytest.raises(error):
-        await anext(sourced.source.follow(start))
+        await follow(sourced.source, start)
 
 
 async def test_go_away_means_to_come_again_where_it_stopped(ordered: Sourced) -> None:
@@ -169,7 +201,7 @@ async def test_go_away_means_to_come_again_where_it_stopped(ordered: Sourced) ->
     assert list(first.start.position.next_seq) != list(second.start.position.next_seq)
 
 
-async def test_the_ingest_grants_back_what_it_has_taken_and_its_floor_is_told() -> None:
+async def test_the_ingest_grants_back_what_it_has_taken() -> None:
     log = LogMaker()
     log.groups(30)
     fake = FakeOrderService(log)
@@ -178,14 +210,38 @@ async def test_the_ingest_grants_back_what_it_has_taken_and_its_floor_is_told() 
         async with aclosing(source.follow(log.earliest)) as arrivals:
             for _ in range(3):
                 await anext(arrivals)
-            await source.confirm(log.position)
-            extra = log.group()
+            log.group()
             await anext(arrivals)
-            await eventually(lambda: sum(grant.events for grant in fake.grants) == 30 and bool(fake.acks))
-        assert fake.openings[0].subscription == "sync-read-model"
+            await eventually(lambda: sum(grant.events for grant in fake.grants) == 30)
         assert fake.openings[0].credit.events > 0
-        assert extra.first_seq > list(fake.acks[0].through.next_seq)[extra.shard] - 1
         assert sum(event.size for event in log.events[:30]) == sum(grant.bytes for grant in fake.grants)
+
+
+async def test_what_is_durable_is_told_to_the_log_whatever_carries_it(
+    served: Sourced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_source, "_HOLD_SECONDS", 0.0)
+    fake, log = served.fake, served.log
+    assert fake is not None
+    log.groups(30)
+    for _ in range(3):
+        await served.source.confirm(log.position)
+    assert [list(ack.through.next_seq) for ack in fake.acks] == [list(log.position.next_seq)], "once is enough"
+    assert [(each.subscription, each.credit.events) for each in fake.subscriptions] == [("sync-read-model", 0)]
+    log.groups(5)
+    await served.source.confirm(log.position)
+    assert list(fake.acks[-1].through.next_seq) == list(log.position.next_seq)
+
+
+async def test_a_log_that_is_away_is_told_later(served: Sourced, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_source, "_HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(order_source, "_HEAD_SECONDS", 0.2)
+    assert served.fake is not None
+    served.fake.hears.clear()
+    await served.source.confirm(served.log.position)
+    served.fake.hears.set()
+    await served.source.confirm(served.log.position)
+    assert len(served.fake.acks) == 1
 
 
 async def test_a_source_outlives_its_server(monkeypatch: pytest.MonkeyPatch) -> None:

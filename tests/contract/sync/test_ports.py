@@ -73,6 +73,19 @@ async def test_orders_and_position_change_together(stores: Stores) -> None:
     assert await stores.read_model.find("o-3") is None
 
 
+async def test_what_begins_at_no_place_is_filled_until_it_is_said_how_far_it_is(stores: Stores) -> None:
+    model = stores.read_model
+    await model.begin(START._replace(next_seq=(0, 0)))
+    assert await model.fill([order("o-1", 2), order("o-2")])
+    assert await model.fill([order("o-1", 1), order("o-3")])
+    assert await model.position() == START._replace(next_seq=(0, 0))
+    await model.apply([], START.moved({0: 7}))
+    assert not await model.fill([order("o-1", 3), order("o-4")])
+    assert await model.find("o-4") is None
+    assert await model.find("o-1") == order("o-1", 2)
+    assert await model.position() == START.moved({0: 7})
+
+
 async def test_an_older_version_changes_nothing(stores: Stores) -> None:
     await stores.read_model.begin(START)
     await stores.read_model.apply([order("o-1", 3)], START.moved({0: 4}))
