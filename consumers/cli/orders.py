@@ -71,6 +71,8 @@ def new_line(line_id: str, text: str, currency_code: str) -> NewOrderLine:
     """
     try:
         product_id, quantity, price = text.rsplit(":", 2)
+        if "_" in quantity + price:  # Python's numbers may have some
+            raise InvalidOperation
         nanos = Decimal(price) * NANOS
         if nanos != int(nanos):
             raise InvalidOperation

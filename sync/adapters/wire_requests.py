@@ -105,12 +105,16 @@ def name_from_wire(name: str) -> str:
         InvalidRequestError: It cannot be one.
     """
     checked = Checked()
+    _check_name(name, checked)
+    checked.done()
+    return name
+
+
+def _check_name(name: str, checked: Checked) -> None:
     checked.text(name, "name")
     checked.refuse_unless(
         0 < len(name) <= _NAME_CHARACTERS_MAX, "name", f"must have 1 to {_NAME_CHARACTERS_MAX} characters"
     )
-    checked.done()
-    return name
 
 
 def creation_from_wire(message: sync_service_pb2.CreateSubscriptionRequest) -> tuple[Term, Start]:
@@ -120,6 +124,7 @@ def creation_from_wire(message: sync_service_pb2.CreateSubscriptionRequest) -> t
         InvalidRequestError: Something is wrong with them.
     """
     checked = Checked()
+    _check_name(message.name, checked)
     term = _term(checked.text(message.filter, "filter"), checked, "filter")
     start = _place(message.start, checked, "start")
     checked.done()
@@ -133,6 +138,7 @@ def seek_from_wire(message: sync_service_pb2.SeekSubscriptionRequest) -> Start:
         InvalidRequestError: It is nowhere that a floor could be.
     """
     checked = Checked()
+    _check_name(message.name, checked)
     # A point that nobody has set says nothing: EARLIEST would bring everything again.
     is_set = bool(message.to.point) or message.to.WhichOneof("at") not in (None, "point")
     checked.refuse_unless(is_set, "to", "must be set")

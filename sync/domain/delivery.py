@@ -309,7 +309,7 @@ class Deliveries:
 
     def _refusal(self, item: AckItem) -> AckStatus | None:
         delivery = self._lines.events.get((item.shard, item.seq))
-        if delivery is None:
+        if delivery is None or (delivery.state is State.PARKING and self._marks.holds(*delivery.at)):
             return self._refusal_of_none(item)
         line = self._lines.of(delivery)
         if delivery.state in _FINAL:

@@ -73,7 +73,7 @@ class PendingAcks:
 
     def fail(self, error: StateSetError) -> None:
         """No result will come any more."""
-        self._error = error
+        self._error = self._error or error
         for _, waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(error)

@@ -42,6 +42,23 @@ class Batch:
         return replace(self, events=[self.events[number] for number in kept], attempts=attempts)
 
 
+def joined(run: Sequence[Batch]) -> list[Batch]:
+    """Batches without events that follow one another, as one for each shard; from the same place to the same."""
+    first = run[0]
+    next_seq = list(first.position.next_seq)
+    next_seq[first.shard] = first.first_seq
+    begins = {each.shard: each.first_seq for each in reversed(run)}
+    ends = {each.shard: each.last_seq for each in run}
+    found = []
+    for shard, last_seq in ends.items():
+        next_seq[shard] = last_seq + 1
+        position = Position(
+            log_epoch=first.position.log_epoch, next_seq=next_seq, filter_hash=first.position.filter_hash
+        )
+        found.append(replace(first, shard=shard, first_seq=begins[shard], last_seq=last_seq, position=position))
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """Everything below `at` has been handed out, and `as_of` is the record time up to which that is the whole log."""
@@ -124,3 +141,9 @@ class StreamLimits:
     batch_events_max: int = 500
     heartbeat_seconds: float = 5.0
     unacked_events_max: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("credit_events", "credit_bytes"):
+            value: object = getattr(self, name)
+            if not isinstance(value, int) or not 0 < value < 1 << 63:
+                raise ValueError(f"{name} must be a whole number from 1 to 2^63 - 1, not {value!r}")

@@ -13,9 +13,9 @@ class CreditWindow:
         self._spare_events = self._spare_bytes = 0
 
     @property
-    def held_events(self) -> int:
-        """Events that have arrived and are not consumed yet."""
-        return self._held_events
+    def is_full(self) -> bool:
+        """Whether what has arrived and is not consumed yet fills the window."""
+        return self._held_events >= self._events or self._held_bytes >= self._bytes
 
     def receive(self, events: int, size_bytes: int) -> None:
         """These have arrived."""

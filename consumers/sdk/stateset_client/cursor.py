@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+import grpc
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_frame_pb2 import EventBatch
 
 from stateset_client.batch import Batch
-from stateset_client.errors import GapError
+from stateset_client.errors import GapError, LogEpochChangedError
 
 
 class Cursor:
@@ -30,6 +31,20 @@ class Cursor:
         return Position(
             log_epoch=self._position.log_epoch, next_seq=self._next_seq, filter_hash=self._position.filter_hash
         )
+
+    def check_log(self, at: Position) -> None:
+        """Refuses a stream of another log than the one that was read before.
+
+        Raises:
+            LogEpochChangedError: It is another one.
+        """
+        ours, theirs = self._position.log_epoch, at.log_epoch
+        if ours != theirs:
+            raise LogEpochChangedError(
+                f"the reader is of log {ours}, and the server has log {theirs}: start again from EARLIEST",
+                code=grpc.StatusCode.FAILED_PRECONDITION,
+                reason="LOG_EPOCH_CHANGED",
+            )
 
     def check_reopened(self, at: Position) -> None:
         """Refuses a stream that was not opened where this cursor stands.

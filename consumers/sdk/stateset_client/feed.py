@@ -84,7 +84,23 @@ class Feed:
             self.send(stream.ClientFrame(credit=credit))
 
     async def run(self) -> None:
-        """Reads, and reads on after every break that the contract calls a break and not an answer."""
+        """Reads, and reads on after every break that the contract calls a break and not an answer.
+
+        Whatever it ends by, everybody who waits for something of the stream is told.
+        """
+        try:
+            await self._read_on()
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task: who reads is told
+            failure = StateSetError(f"the reader has failed: {error!r}", code=grpc.StatusCode.INTERNAL)
+            failure.__cause__ = error
+            self._fail(failure)
+
+    def close(self) -> None:
+        """Nothing is read any more, and what has come is not handed out."""
+        self.inbox.clear()
+        self._fail(StateSetError("the stream is closed", code=grpc.StatusCode.CANCELLED))
+
+    async def _read_on(self) -> None:
         while True:
             error = await self._session()
             if error is not None and not _heals(error):
@@ -171,7 +187,7 @@ class Feed:
 
     async def _make_room(self) -> None:
         """Stops reading while a stream without credit has filled the window: HTTP/2 then stops its sender."""
-        while not self._two_way and self.window.held_events >= self._limits.credit_events:
+        while not self._two_way and self.window.is_full:
             self._room.clear()
             await self._room.wait()
 
@@ -180,6 +196,8 @@ class Feed:
         self._delivery_epoch = opened.delivery_epoch
         if opened.HasField("heartbeat_interval"):
             self._silence_seconds = SILENCES_MAX * opened.heartbeat_interval.ToMicroseconds() / 1e6
+        if self._cursor is not None:
+            self._cursor.check_log(opened.position)
         if self._cursor is not None and not self._from_stored:
             self._cursor.check_reopened(opened.position)
             return
@@ -253,7 +271,7 @@ class Feed:
     def _on_progress(self, progress: stream.Progress, _size_bytes: int) -> None:
         self._backoff.reset()
         for batch in self._opened_cursor().cover(progress.at, self._delivery_epoch):
-            self.inbox.put(batch, 0)
+            self.inbox.put_covered(batch)
         self.inbox.note(Progress(at=progress.at, as_of=progress.as_of))
 
     def _on_ack_result(self, result: stream.AckResult, _size_bytes: int) -> None:

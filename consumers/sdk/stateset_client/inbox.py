@@ -4,10 +4,11 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from stateset.stream.v1.stream_pb2 import Digest
 
-from stateset_client.batch import Batch, Progress
+from stateset_client.batch import Batch, Progress, joined
 from stateset_client.errors import StateSetError
 from stateset_client.snapshot import SnapshotPart
 
@@ -40,6 +41,22 @@ class Inbox:
         self._batches.append((batch, size_bytes))
         self._changed.set()
 
+    def put_covered(self, batch: Batch) -> None:
+        """Appends a batch without events. Of those that wait behind one another, unread, there is one a shard."""
+        self.put(batch, 0)
+        behind_digest = islice(reversed(self._batches), len(self._batches) - max(0, self._before_digest))
+        run = [each for each, _ in takewhile(lambda each: _is_covered(*each, like=batch), behind_digest)]
+        if any(each.shard == batch.shard for each in run[1:]):
+            for _ in run:
+                self._batches.pop()
+            self._batches.extend((each, 0) for each in joined(run[::-1]))
+
+    def clear(self) -> None:
+        """What has come is not handed out any more."""
+        self._batches.clear()
+        self._parts.clear()
+        self._progress = self._digest = None
+
     def put_part(self, part: SnapshotPart, size_bytes: int) -> None:
         """Appends orders of a snapshot, which come before all batches."""
         self._parts.append((part, size_bytes))
@@ -56,8 +73,8 @@ class Inbox:
         self._changed.set()
 
     def fail(self, error: StateSetError) -> None:
-        """Nothing more will come. What has come can still be taken, then the error is raised."""
-        self._error = error
+        """Nothing more will come. What has come can still be taken, then the error is raised: the first one."""
+        self._error = self._error or error
         self._changed.set()
 
     async def take_part(self) -> tuple[SnapshotPart, int]:
@@ -111,3 +128,8 @@ class Inbox:
             return None
         digest, self._digest = self._digest, None
         return digest
+
+
+def _is_covered(batch: Batch, size_bytes: int, *, like: Batch) -> bool:
+    """Whether the batch says of a range that nothing in it matched, and no more, on the same opening as another one."""
+    return not (batch.events or size_bytes or batch.arrival) and batch.delivery_epoch == like.delivery_epoch

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Final, Self
 
@@ -90,6 +90,7 @@ class EventStream:
             digest_interval=None if digest_seconds is None else _duration(digest_seconds),
         )
         self._taken = (0, 0)
+        self._has_snapshot = False
         self._feed: Feed | None = None
         self._closing = AsyncExitStack()
 
@@ -102,9 +103,12 @@ class EventStream:
             two_way=self._two_way,
             from_stored=self._from_stored,
         )
+        self._taken = (0, 0)
+        self._has_snapshot = self._spec.start.HasField("snapshot")
         # Its errors travel by the inbox, never as the task's own: a TaskGroup here would cancel the user's body.
         task = asyncio.create_task(self._feed.run(), name=f"read-{self._address}")
         self._closing.push_async_callback(_cancel, task)
+        self._closing.callback(self._feed.close)
         return self
 
     async def __aexit__(
@@ -136,16 +140,17 @@ class EventStream:
     async def snapshot(self) -> AsyncIterator[SnapshotPart]:
         """The orders, part by part, of a stream that starts with a snapshot; to be read before the events.
 
+        There are none where the stream does not start so, nor once they were read.
+
         Raises:
             StateSetError: The stream has ended for good, and everything that came before has been taken.
         """
         feed = self._running()
-        while True:
+        while self._has_snapshot:
             part, size_bytes = await feed.inbox.take_part()
+            self._has_snapshot = not part.is_last
             yield part
             feed.consume(len(part.orders), size_bytes)
-            if part.is_last:
-                return
 
     async def take(self, *, events_max: int) -> Arrivals:
         """What has arrived, as soon as there is something; what was taken before is done with now.
@@ -256,8 +261,7 @@ class Subscription(EventStream):
 
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait([task])  # unlike awaiting the task, this hears whether the caller itself is canceled
 
 
 def _duration(seconds: float) -> Duration:

@@ -143,6 +143,17 @@ async def test_a_log_that_is_recreated_under_the_reader_is_raised(sync: FakeSync
             await anext(subscription)
 
 
+async def test_a_log_that_is_recreated_under_a_reader_of_single_events_is_raised(sync: FakeSync) -> None:
+    async with Subscription(sync.address, "s", limits=StreamLimits(unacked_events_max=9)) as subscription:
+        append_orders(sync, 1)
+        await read(subscription, 1)
+        sync.lose_subscriptions()
+        sync.recreate()
+        append_orders(sync, 1)
+        with pytest.raises(LogEpochChangedError):
+            await anext(subscription)
+
+
 async def test_an_ack_becomes_the_floor_from_which_the_next_reader_starts(sync: FakeSync) -> None:
     append_orders(sync, 4, shard=0)
     async with Subscription(sync.address, "s") as subscription:

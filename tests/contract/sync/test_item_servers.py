@@ -67,6 +67,16 @@ class Desk:
         parked = [each async for each in self._client.list_all_parked(sync.ListParkedRequest(subscription="s"))]
         return [(each.event.order_id, each.event.version, each.reason, each.whole_order) for each in parked]
 
+    async def pages_of_parked(self, size: int) -> list[int]:
+        """How many there are on each page of that size."""
+        request, sizes = sync.ListParkedRequest(subscription="s", page_size=size), []
+        while True:
+            page = await self._client.list_parked(request)
+            sizes.append(len(page.parked))
+            if not page.next_page_token:
+                return sizes
+            request.page_token = page.next_page_token
+
     async def replay(self, order_id: str) -> int:
         return (await self._client.replay_parked(sync.ReplayParkedRequest(subscription="s", order_id=order_id))).events
 
@@ -150,6 +160,22 @@ async def test_an_order_is_parked_followed_replayed_and_goes_on(desk: Desk) -> N
         await desk.bed.record("o-1")
         await reader.read(3)
         assert versions(reader.events[1:]) == [("o-2", 1), ("o-1", 3)]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_is_said_of_a_parked_event_and_of_those_that_go_with_it(desk: Desk, at_once: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    for order_id in ("o-1", "o-1", "o-2", "o-2"):
+        await desk.bed.record(order_id)
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await reader.read(4)
+        whole = [event for event in reader.events if event.order_id == "o-1"]
+        single = [event for event in reader.events if event.order_id == "o-2"]
+        said = [(whole[0], Outcome.PARK_KEY), (whole[0], Outcome.DONE), (whole[1], Outcome.DONE)]
+        said += [(single[0], Outcome.PARK), (single[0], Outcome.RETRY), (single[1], Outcome.DONE)]
+        statuses = await reader.settle(*said) if at_once else [(await reader.settle(each))[0] for each in said]
+        assert statuses == [COMMITTED, ALREADY, OUT_OF_ORDER, COMMITTED, ALREADY, COMMITTED]
+        assert await desk.pages_of_parked(2) == [2, 1]
 
 
 async def test_one_event_is_parked_and_discarded_and_its_order_is_not_held_up(desk: Desk) -> None:

@@ -167,6 +167,14 @@ async def test_a_seek_says_where_to(side: Side) -> None:
     assert await side.refused(side.client.seek_subscription(nowhere)) == ("INVALID_REQUEST", ["to"])
 
 
+async def test_all_that_is_wrong_with_a_request_is_said_at_once(side: Side) -> None:
+    name = "n" * 129
+    seek = sync.SeekSubscriptionRequest(name=name)
+    assert await side.refused(side.client.seek_subscription(seek)) == ("INVALID_REQUEST", ["name", "to"])
+    creation = sync.CreateSubscriptionRequest(name=name, filter="(")
+    assert await side.refused(side.client.create_subscription(creation)) == ("INVALID_REQUEST", ["name", "filter"])
+
+
 async def test_an_epoch_that_one_caller_names_locks_no_other_out(side: Side) -> None:
     newest = time.time_ns() // 1_000
     await side.opened("s", checkpoint_epoch=newest)

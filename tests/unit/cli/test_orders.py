@@ -10,7 +10,19 @@ def test_a_line_is_product_quantity_and_price() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "tea", "tea:2", "tea:two:1", "tea:2:x", "tea:2:NaN", "tea:2:Infinity", "tea:1:1e-10"]
+    "text",
+    [
+        "",
+        "tea",
+        "tea:2",
+        "tea:two:1",
+        "tea:2:x",
+        "tea:2:NaN",
+        "tea:2:Infinity",
+        "tea:1:1e-10",
+        "tea:1_0:1",
+        "tea:1:1_0",
+    ],
 )
 def test_any_other_line_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="PRODUCT:QUANTITY:PRICE"):

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_frame_pb2 import EventBatch
-from stateset.stream.v1.stream_pb2 import AckItem
-from stateset_client import GapError, PoisonError, StateSetError
+from stateset.stream.v1.stream_pb2 import AckItem, Digest
+from stateset_client import GapError, PoisonError, StateSetError, StreamLimits
 from stateset_client.credit import CreditWindow
 from stateset_client.cursor import Cursor
 from stateset_client.ids import new_request_id
+from stateset_client.inbox import Inbox
 from stateset_client.poison import parking
 from stateset_client.retry import Backoff, may_retry
 
@@ -70,12 +71,71 @@ def test_what_is_granted_and_what_is_held_never_exceed_the_window(sizes: list[in
         sent = min(size, available)
         available -= sent
         window.receive(sent, sent)
-        assert available + window.held_events <= 100
+        assert available + sent <= 100
         window.consume(sent, sent)
         credit = window.grant()
         available += credit.events if credit else 0
-        assert available + window.held_events <= 100
-        assert available > 0
+        assert 0 < available <= 100
+
+
+def test_a_window_is_full_of_events_or_of_bytes() -> None:
+    for events, size in ((100, 1), (1, 1_000)):
+        window = CreditWindow(100, 1_000)
+        window.receive(events - 1, size - 1)
+        assert not window.is_full
+        window.receive(1, 1)
+        assert window.is_full
+        window.consume(1, 1)
+        assert not window.is_full
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 8e6, 1 << 63, "9"])
+@pytest.mark.parametrize("name", ["credit_events", "credit_bytes"])
+def test_credit_that_can_be_none_is_refused_at_once(name: str, wrong: object) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must be a whole number from 1 to 2\^63 - 1, not {wrong!r}"):
+        StreamLimits(**{name: wrong})  # type: ignore[arg-type]  # that is the point
+
+
+def at(*next_seq: int) -> Position:
+    return Position(log_epoch="log", next_seq=next_seq, filter_hash=b"12345678")
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), max_size=30), st.integers(0, 30))
+async def test_ranges_in_which_nothing_matched_wait_as_one_for_each_shard(steps: list[list[int]], taken: int) -> None:
+    """Read at any moment, they follow each other as if each had been read when it came."""
+    inbox, cursor = Inbox(), Cursor(at(1, 1, 1), [0, 1, 2], filtered=True)
+    here, reached = [1, 1, 1], [1, 1, 1]
+    for number, step in enumerate([*steps, [1, 1, 1]]):
+        here = [seq + more for seq, more in zip(here, step, strict=True)]
+        for batch in cursor.cover(at(*here), 1):
+            inbox.put_covered(batch)
+        assert len(inbox._batches) <= 3  # noqa: SLF001 - what waits is what this is about
+        if number in (taken, len(steps)) and here != reached:
+            for batch in (await inbox.take(1_000, 1_000)).batches:
+                assert batch.first_seq == reached[batch.shard]
+                reached[batch.shard] = batch.last_seq + 1
+                assert batch.position == at(*reached)
+            assert reached == here
+
+
+async def test_a_range_in_which_nothing_matched_joins_none_before_events_a_digest_or_another_opening() -> None:
+    inbox, cursor = Inbox(), Cursor(at(1), [0], filtered=True)
+
+    def cover(until: int, delivery_epoch: int = 1) -> None:
+        for batch in cursor.cover(at(until), delivery_epoch):
+            inbox.put_covered(batch)
+
+    cover(5)
+    inbox.put(cursor.advance(EventBatch(first_seq=5, last_seq=5, events=[OrderEvent(seq=5)]), 1), 9)
+    cover(7)
+    inbox.note_digest(Digest())
+    cover(9)
+    cover(11)
+    cover(13, 2)
+    first = await inbox.take(1_000, 3)
+    assert [each.last_seq for each in first.batches] == [4, 5, 6]
+    assert first.digest is not None
+    assert [each.last_seq for each in (await inbox.take(1_000, 9)).batches] == [10, 12]
 
 
 def test_a_new_stream_is_granted_what_the_waiting_events_leave() -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 import grpc
 from stateset.sync.v1 import sync_service_pb2 as sync
 
-from stateset_client.testing.checks import refused
+from stateset_client.testing.pages import page_after, page_size, page_token
 from stateset_client.testing.refusal import Refusal
 from stateset_client.testing.settling import Book, Place
 
@@ -25,7 +25,7 @@ class Parking(Protocol):
 
 
 class ParkingRpcs:
-    """Answers as the Sync Server does, all on one page."""
+    """Answers as the Sync Server does."""
 
     def __init__(self, parking: Parking) -> None:
         self._parking = parking
@@ -33,10 +33,12 @@ class ParkingRpcs:
     def ListParked(self, request: sync.ListParkedRequest) -> sync.ListParkedResponse:  # noqa: N802 - named as in the contract
         """See the contract."""
         self._refuse_unknown(request.subscription)
-        if request.page_token:
-            raise refused("page_token", "not a token of this list")
-        parked = sorted(self._parking.books[request.subscription].parked.items())
+        size, after = page_size(request.page_size), page_after(request.page_token, request.subscription)
+        behind = tuple(map(int, after.split(":"))) if after else ()
+        parked = sorted(each for each in self._parking.books[request.subscription].parked.items() if each[0] > behind)
+        more = len(parked) > size
         return sync.ListParkedResponse(
+            next_page_token=page_token("{}:{}".format(*parked[size - 1][0]), request.subscription) if more else "",
             parked=[
                 sync.ParkedEvent(
                     event=each.event,
@@ -45,8 +47,8 @@ class ParkingRpcs:
                     attempts=each.attempts,
                     replaying=each.replaying,
                 )
-                for _, each in parked
-            ]
+                for _, each in parked[:size]
+            ],
         )
 
     def ReplayParked(self, request: sync.ReplayParkedRequest) -> sync.ReplayParkedResponse:  # noqa: N802 - as above
