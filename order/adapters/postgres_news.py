@@ -14,6 +14,7 @@ from order.application.heads import Heads
 
 _CHANNEL: Final = "stateset_order_heads"
 _CONNECT_SECONDS: Final = 5.0
+_TELL_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 1.0  # before a lost connection is made again; meanwhile the heads are looked at
 _SESSION: Final = {
     "application_name": "stateset_order_news",
@@ -56,13 +57,14 @@ class _News:
         import asyncpg  # noqa: PLC0415 - what it loads, a process on a file starts without
 
         from infra.runtime.postgres.errors import LOST  # noqa: PLC0415 - as above
-        from infra.runtime.postgres.session import connect_arguments, notice_silence  # noqa: PLC0415 - as above
+        from infra.runtime.postgres.session import connect_arguments  # noqa: PLC0415 - as above
+        from infra.runtime.postgres.silence import end_without_a_word  # noqa: PLC0415 - as above
 
         arguments = {**connect_arguments(self._url), "timeout": _CONNECT_SECONDS, "server_settings": _SESSION}
         while True:
             try:
                 connection = await asyncpg.connect(**arguments)
-                notice_silence(connection)
+                end_without_a_word(connection)
                 try:
                     await self._keep_telling(connection)
                 finally:
@@ -84,7 +86,8 @@ class _News:
 
     async def _tell(self, connection: Any, *, asks: bool) -> None:  # noqa: ANN401 - as above
         self._known = self._heads.position.next_seq
-        await connection.execute("SELECT pg_notify($1, $2)", _CHANNEL, json.dumps([asks, self._known]))
+        told = json.dumps([asks, self._known])
+        await connection.execute("SELECT pg_notify($1, $2)", _CHANNEL, told, timeout=_TELL_SECONDS)
 
     def _hear(self, connection: Any, pid: int, _channel: str, payload: str) -> None:  # noqa: ANN401 - as above
         if pid == connection.get_server_pid():

@@ -71,4 +71,5 @@ async def _copy(reader: StreamReader, writer: StreamWriter, alive: asyncio.Event
             await alive.wait()
             writer.write(chunk)
             await writer.drain()
+    await alive.wait()
     writer.close()

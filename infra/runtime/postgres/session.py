@@ -1,6 +1,5 @@
 """A session with PostgreSQL: what a URL says of it, what it is asked for, and what is seen to once it is there."""
 
-import socket
 from typing import Any, Final
 
 from sqlalchemy import URL
@@ -9,8 +8,8 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.util import await_only
 
 from infra.runtime.lifespan import StartupError
+from infra.runtime.postgres.silence import end_without_a_word
 
-_SILENT_SECONDS: Final = 10  # of a server's kernel, which answers whatever the server itself is busy with
 _PORT_MAX: Final = 65_535
 # Of the driver's options those that are text, as in a URL everything is.
 _OPTIONS: Final = frozenset(
@@ -56,24 +55,9 @@ def make_ready(driver: Any) -> None:  # noqa: ANN401 - as below
 
     Whoever has it wait for standbys, too, or in another way, is left that.
     """
-    notice_silence(driver)
+    end_without_a_word(driver)
     try:
         await_only(driver.execute(_WAIT_FOR_DISK))
     except BaseException:
         driver.terminate()
         raise
-
-
-def notice_silence(driver: Any) -> None:  # noqa: ANN401 - asyncpg has no types
-    """Has the system end a connection to a machine that is gone without a word, which else takes a quarter of an hour.
-
-    A limit to the time of statements would not do: the driver cancels what it stops waiting for, and a COMMIT that
-    waits for a standby is then done without it.
-    """
-    connection = driver._transport.get_extra_info("socket")  # noqa: SLF001 - the driver shows it by no other way
-    if connection.family == socket.AF_UNIX or not hasattr(socket, "TCP_USER_TIMEOUT"):  # the second is Linux
-        return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENT_SECONDS // 2)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _SILENT_SECONDS // 2)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_SECONDS * 1000)

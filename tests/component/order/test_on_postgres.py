@@ -24,7 +24,7 @@ from infra.kernel.shard import shard_of
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import DatabaseUnavailableError
 from infra.runtime.lifespan import StartupError
-from infra.runtime.postgres import preparation
+from infra.runtime.postgres import preparation, silence
 from infra.runtime.sql import open_database, refuse_in_use
 from order.adapters.sql_epoch import begin_epoch
 from order.adapters.sql_log import SqlLog, open_log
@@ -41,6 +41,7 @@ from tests.harness.order_service import order_service, refused
 from tests.harness.orders import place, place_request, submission
 from tests.harness.ports import free_ports
 from tests.harness.postgres import fresh_database, mortal_server, own_folder
+from tests.harness.tcp_link import Link
 from tests.harness.tcp_proxy import CommitCutter, Moment
 from tests.harness.waiting import eventually_async
 
@@ -120,6 +121,42 @@ async def test_a_server_that_is_gone_without_a_word_is_given_ten_seconds(url: st
     async with open_database(url, service="order", migrations=MIGRATIONS) as database:
         assert await database.write(options) == [10_000, 1]
         assert await database.read(options) == [10_000, 1]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="this system does not say when something came")
+async def test_sessions_that_something_has_swallowed_are_left_and_nothing_is_lost(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither end is told. What was under way is found out about before it is answered, and reads go on as well."""
+    monkeypatch.setattr(silence, "_ANSWER_SECONDS", 1.0)
+    server = make_url(url)
+    link = Link(f"{server.host}:{server.port}")
+    async with link.listening() as address:
+        host, _, port = address.rpartition(":")
+        there = server.set(host=host, port=int(port)).render_as_string(hide_password=False)
+        async with process(there) as swallowed:
+            for number in range(3):
+                await asyncio.gather(*(orders_in(swallowed.log) for _ in range(8)))
+                link.go_dead()
+                commands = [place(1, order_id=f"o-{number}-{each}") for each in range(3)]
+                submitted = [swallowed.writer.submit(submission(each)) for each in commands]
+                async with asyncio.timeout(20):
+                    told = await asyncio.gather(*submitted, orders_in(swallowed.log), return_exceptions=True)
+                    assert all(isinstance(each, (Reply, int, StoreUnavailableError)) for each in told), told
+                    for command in commands:
+                        assert not (await swallowed.writer.submit(submission(command))).refused
+                    for _ in range(8):
+                        assert await orders_in(swallowed.log) == 3 * (number + 1), "no other old session is tried"
+
+
+async def test_what_takes_its_time_is_not_silence(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silence, "_ANSWER_SECONDS", 0.5)
+
+    def take_time(connection: Connection) -> int:
+        return sum(connection.execute(text("SELECT 1 FROM pg_sleep(0.2)")).scalar_one() for _ in range(6))
+
+    async with open_database(url, service="order", migrations=MIGRATIONS) as database:
+        assert await database.read(take_time) == 6
 
 
 async def test_a_locked_shard_holds_up_its_own_commands_alone(url: str, ours: Process) -> None:
