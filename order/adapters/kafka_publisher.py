@@ -1,12 +1,14 @@
 """The log on Kafka: events, and the orders as they left them, in one transaction over both topics."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from typing import Final, TypeVar
 
+from prometheus_client import Gauge
 from stateset.order.v1.order_event_pb2 import OrderEvent
 
 from infra.runtime.kafka.cluster import Cluster
@@ -17,12 +19,16 @@ from infra.runtime.kafka.lookup import FoundTopic, Lookup
 from infra.runtime.kafka.producer import TransactionalProducer
 from infra.runtime.log import get_logger
 from infra.runtime.topics import EVENTS, STATE
-from order.adapters.kafka_undecided import undo_undecided
+from order.adapters.kafka_undecided import Watch, undo_undecided
 from order.application.ports import LoggedEvent
 from order.application.relay_ports import BusRefusedError, BusUnavailableError, Cursor, Cursors, LeaseLostError
 
 T = TypeVar("T")
 
+HELD_UP: Final = Gauge(
+    "stateset_order_relay_held_up_partitions",
+    "Partitions in which a transaction of somebody else holds up readers of committed records.",
+)
 _REMEDY: Final = "`stateset topics reset` empties it, another topic_prefix leaves it as it is"
 _log = get_logger(__name__)
 
@@ -155,6 +161,7 @@ class KafkaPublication:
         self._committed: dict[tuple[str, int], Cursor] = {}
         self._open = False
         self._usable = False
+        self._watch = Watch()
 
     @property
     def cursors(self) -> Cursors:
@@ -201,8 +208,15 @@ class KafkaPublication:
         await self._run(self._commit)
 
     async def is_intact(self) -> bool:
-        """See `Publication.is_intact`."""
-        return await self._run(self._is_intact)
+        """See `Publication.is_intact`. Asked every second, it looks now and then whether others hold readers up."""
+
+        def work() -> bool:
+            stuck = self._watch.look(self._lookup, self._topics, time.monotonic())
+            if stuck is not None:
+                HELD_UP.set(stuck)
+            return self._is_intact()
+
+        return await self._run(work)
 
     async def end(self) -> None:
         """Commits what is open if nothing has failed so far and the broker is quick; lets go of it in any case."""

@@ -70,8 +70,9 @@ class Lookup:
         )
 
     def close(self) -> None:
-        """Lets go of the broker."""
+        """Lets go of the broker at once: a failed call's error may keep this object, but not the clients' threads."""
         self._consumer.close()
+        del self._consumer, self._admin
 
     def topic(self, name: str) -> FoundTopic:
         """The topic."""

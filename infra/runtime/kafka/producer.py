@@ -146,6 +146,7 @@ class TransactionalProducer:
         with suppress(KafkaException, BrokerError):  # one that was fenced says so once more
             self._producer.purge(blocking=False)
             self._reported(self._producer.poll, 0, "closing")
+        del self._producer  # which reports to us: in that circle its threads would live until it is looked for
 
     def _make_room(self) -> None:
         """Returns when the queue is shorter, as far as this can be known: `produce` is the judge."""

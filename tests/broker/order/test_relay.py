@@ -21,9 +21,11 @@ from infra.runtime.clock import ManualClock, SystemClock
 from infra.runtime.kafka.admin import TopicAdmin
 from infra.runtime.kafka.errors import BrokerError
 from infra.runtime.kafka.headers import state_headers
+from infra.runtime.kafka.lookup import Lookup
 from infra.runtime.kafka.producer import TransactionalProducer
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import EVENTS, STATE
+from order.adapters import kafka_undecided
 from order.adapters.sql_log import open_log
 from order.application.relay import Relay
 from order.application.relay_ports import BusRefusedError, BusUnavailableError, Cursor, LeaseLostError, Publication
@@ -162,6 +164,58 @@ async def test_records_that_are_undecided_keep_the_relay_from_publishing_behind_
     async with log.relay().running():
         await log.until_published()
     assert await log.expected() == log.published() == log.published(log.state)
+
+
+def held_up() -> float | None:
+    return REGISTRY.get_sample_value("stateset_order_relay_held_up_partitions")
+
+
+async def test_a_transaction_of_somebody_else_is_told_of_while_the_relay_publishes(
+    log: RelayedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_undecided, "_LOOK_AGAIN_SECONDS", 2.0)
+    other = TransactionalProducer(log.kafka.cluster, "another")
+    other.take_over()
+    with capture_logs() as logs:
+        async with log.relay().running():
+            await log.place(20)
+            await log.until_published()
+            await eventually(lambda: held_up() == 0)
+            other.begin()
+            for partition in (0, 2):
+                other.send(log.events, partition, key=b"", value=b"junk", timestamp_ms=0, headers=[])
+            other.flush()
+            await eventually(lambda: held_up() == 2)
+            await log.place(20)
+            await log.until_sent()
+            other.abort()
+            await eventually(lambda: held_up() == 0)
+            await log.until_published()
+    told = [(each["topic"], each["partition"]) for each in logs if each.get("reason") == "TRANSACTION_OPEN"]
+    assert told == [(log.events, 0), (log.events, 2)]
+    assert await log.expected() == log.published() == log.published(log.state)
+
+
+async def test_of_a_transaction_that_is_not_ours_nothing_is_copied(log: RelayedLog) -> None:
+    other = TransactionalProducer(log.kafka.cluster, "another")
+    other.take_over()
+    other.begin()
+    other.send(log.events, 1, key=b"", value=b"junk", timestamp_ms=0, headers=[])
+    other.flush()
+    before = ends_of(log)
+    for _ in range(3):
+        with pytest.raises(
+            BusUnavailableError, match=rf"transaction open on {log.events}-1 at 0: .*kafka-transactions.sh"
+        ):
+            async with log.bus().take_over({}, [1] * SHARDS):
+                pass
+    assert ends_of(log) == before
+    other.abort()
+
+
+def ends_of(log: RelayedLog) -> list[dict[int, tuple[int, int]]]:
+    with closing(Lookup(log.kafka.cluster, committed=False)) as lookup:
+        return [lookup.ends(topic) for topic in lookup.topics([log.events, log.state])]
 
 
 async def test_a_shard_that_has_lost_an_event_stops_before_it_and_the_others_go_on(log: RelayedLog) -> None:
