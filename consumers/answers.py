@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Row
+from stateset.common.v1.money_pb2 import Money
 from stateset.common.v1.position_pb2 import Freshness
 from stateset.common.v1.position_pb2 import Position as PositionMessage
 
@@ -23,6 +24,17 @@ from infra.runtime.sql_filter import to_sql
 T = TypeVar("T")
 
 _TEXT: Final = Field()
+_NUMBER_MAX: Final = (1 << 63) - 1
+
+
+def told(number: int) -> int:
+    """A sum as the contract's int64 says it: its largest and its smallest number stand for all that is beyond."""
+    return max(-_NUMBER_MAX - 1, min(number, _NUMBER_MAX))
+
+
+def money(currency_code: str, minor_units: int) -> Money:
+    """An amount as the contract says it; see `told`."""
+    return Money(currency_code=currency_code, minor_units=told(minor_units))
 
 
 class Answers:

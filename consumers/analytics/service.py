@@ -8,7 +8,6 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import Row
 from stateset.analytics.v1 import analytics_service_pb2 as wire
-from stateset.common.v1.money_pb2 import Money
 from stateset.common.v1.position_pb2 import Digest
 
 from consumers.analytics.store import (
@@ -23,7 +22,7 @@ from consumers.analytics.store import (
     to_transition,
 )
 from consumers.analytics.wire import state_number
-from consumers.answers import Answers, page_under
+from consumers.answers import Answers, money, page_under
 from consumers.runner import Frontier
 from consumers.sums import digest
 from infra.runtime.database import Database
@@ -80,7 +79,7 @@ def _placing_to_wire(row: Row[Any]) -> wire.Metric:
         day=key.day,
         currency_code=key.currency_code,
         orders_placed=figures.orders,
-        gross_merchandise_value=Money(currency_code=key.currency_code, minor_units=figures.gross_value),
+        gross_merchandise_value=money(key.currency_code, figures.gross_value),
     )
 
 

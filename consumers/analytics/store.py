@@ -24,6 +24,7 @@ from consumers.store import Store
 from consumers.tables import add_rows, find_rows, put_rows
 from infra.runtime.database import Database
 from infra.runtime.schema import TEXT
+from infra.runtime.sql_numbers import WholeNumber
 
 _METADATA: Final = sa.MetaData()
 DAYS: Final = sa.Table(
@@ -45,7 +46,8 @@ PLACINGS: Final = sa.Table(
     _METADATA,
     sa.Column("day", TEXT, primary_key=True),
     sa.Column("currency_code", TEXT, primary_key=True),
-    *(sa.Column(name, sa.BigInteger, nullable=False) for name in Placing._fields),
+    sa.Column("orders", sa.BigInteger, nullable=False),
+    sa.Column("gross_value", WholeNumber, nullable=False),
 )
 FUNNELS: Final = sa.Table(
     "funnels",

@@ -1,10 +1,9 @@
 """The portfolio's query RPCs: messages in, rows out, and how old they are."""
 
-from stateset.common.v1.money_pb2 import Money
 from stateset.common.v1.position_pb2 import Digest
 from stateset.portfolio.v1 import portfolio_service_pb2 as wire
 
-from consumers.answers import Answers, page_of, refuse_empty
+from consumers.answers import Answers, money, page_of, refuse_empty, told
 from consumers.portfolio.model import Balance, BalanceKey, Holding, HoldingKey
 from consumers.portfolio.store import BALANCES, HOLDINGS, read_entries, to_balance, to_holding
 from consumers.runner import Frontier
@@ -75,9 +74,9 @@ def _holding_to_wire(key: HoldingKey, holding: Holding) -> wire.Holding:
         customer_id=key.customer_id,
         product_id=key.product_id,
         currency_code=key.currency_code,
-        quantity=holding.quantity,
-        open_quantity=holding.open_quantity,
-        cost=Money(currency_code=key.currency_code, minor_units=holding.cost),
+        quantity=told(holding.quantity),
+        open_quantity=told(holding.open_quantity),
+        cost=money(key.currency_code, holding.cost),
     )
 
 
@@ -85,6 +84,6 @@ def _balance_to_wire(key: BalanceKey, balance: Balance) -> wire.CashBalance:
     return wire.CashBalance(
         customer_id=key.customer_id,
         currency_code=key.currency_code,
-        spent=Money(currency_code=key.currency_code, minor_units=balance.spent),
-        committed=Money(currency_code=key.currency_code, minor_units=balance.committed),
+        spent=money(key.currency_code, balance.spent),
+        committed=money(key.currency_code, balance.committed),
     )

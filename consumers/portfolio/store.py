@@ -23,6 +23,7 @@ from consumers.store import Store
 from consumers.tables import add_rows, find_rows, put_rows
 from infra.runtime.database import Database
 from infra.runtime.schema import TEXT
+from infra.runtime.sql_numbers import WholeNumber
 
 _METADATA: Final = sa.MetaData()
 HOLDINGS: Final = sa.Table(
@@ -31,17 +32,17 @@ HOLDINGS: Final = sa.Table(
     sa.Column("customer_id", TEXT, primary_key=True),
     sa.Column("product_id", TEXT, primary_key=True),
     sa.Column("currency_code", TEXT, primary_key=True),
-    sa.Column("quantity", sa.BigInteger, nullable=False),
-    sa.Column("open_quantity", sa.BigInteger, nullable=False),
-    sa.Column("cost", sa.BigInteger, nullable=False),
+    sa.Column("quantity", WholeNumber, nullable=False),
+    sa.Column("open_quantity", WholeNumber, nullable=False),
+    sa.Column("cost", WholeNumber, nullable=False),
 )
 BALANCES: Final = sa.Table(
     "balances",
     _METADATA,
     sa.Column("customer_id", TEXT, primary_key=True),
     sa.Column("currency_code", TEXT, primary_key=True),
-    sa.Column("spent", sa.BigInteger, nullable=False),
-    sa.Column("committed", sa.BigInteger, nullable=False),
+    sa.Column("spent", WholeNumber, nullable=False),
+    sa.Column("committed", WholeNumber, nullable=False),
 )
 CONTRIBUTIONS: Final = sa.Table(
     "contributions",

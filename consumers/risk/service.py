@@ -1,11 +1,10 @@
 """Risk's query RPCs: messages in, rows out, and how old they are."""
 
 import sqlalchemy as sa
-from stateset.common.v1.money_pb2 import Money
 from stateset.common.v1.position_pb2 import Digest
 from stateset.risk.v1 import risk_service_pb2 as wire
 
-from consumers.answers import Answers, page_of, refuse_empty
+from consumers.answers import Answers, money, page_of, refuse_empty
 from consumers.risk.model import Exposure, ExposureKey
 from consumers.risk.store import EXPOSURES, to_exposure
 from consumers.runner import Frontier
@@ -50,13 +49,10 @@ class RiskServicer:
 
 
 def _to_wire(key: ExposureKey, exposure: Exposure) -> wire.Exposure:
-    def money(minor_units: int) -> Money:
-        return Money(currency_code=key.currency_code, minor_units=minor_units)
-
     return wire.Exposure(
         customer_id=key.customer_id,
         currency_code=key.currency_code,
-        open_notional=money(exposure.open_notional),
-        filled_amount=money(exposure.filled_amount),
-        gross_exposure=money(exposure.gross),
+        open_notional=money(key.currency_code, exposure.open_notional),
+        filled_amount=money(key.currency_code, exposure.filled_amount),
+        gross_exposure=money(key.currency_code, exposure.gross),
     )

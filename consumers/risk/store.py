@@ -12,6 +12,7 @@ from consumers.sums import Sums
 from consumers.tables import add_rows, find_rows, put_rows
 from infra.runtime.database import Database
 from infra.runtime.schema import TEXT
+from infra.runtime.sql_numbers import WholeNumber
 
 _METADATA: Final = sa.MetaData()
 EXPOSURES: Final = sa.Table(
@@ -19,8 +20,8 @@ EXPOSURES: Final = sa.Table(
     _METADATA,
     sa.Column("customer_id", TEXT, primary_key=True),
     sa.Column("currency_code", TEXT, primary_key=True),
-    sa.Column("open_notional", sa.BigInteger, nullable=False),
-    sa.Column("filled_amount", sa.BigInteger, nullable=False),
+    sa.Column("open_notional", WholeNumber, nullable=False),
+    sa.Column("filled_amount", WholeNumber, nullable=False),
 )
 ORDERS: Final = sa.Table(
     "orders",

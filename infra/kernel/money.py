@@ -3,7 +3,7 @@
 from typing import Final
 
 NANOS: Final = 1_000_000_000
-AMOUNT_MAX: Final = 10**15  # minor units of one order: a sum over 9,000 of the largest stays inside 64 bits
+AMOUNT_MAX: Final = 10**15  # minor units of one order; sums over many orders have no end
 
 # ISO 4217. Every currency has two minor digits but those named below.
 _CURRENCIES: Final = frozenset(

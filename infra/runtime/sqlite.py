@@ -18,6 +18,7 @@ from sqlalchemy.pool import QueuePool
 from infra.runtime import schema
 from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError, Outages, to_its_end
 from infra.runtime.lifespan import StartupError
+from infra.runtime.sql_numbers import add_functions
 
 T = TypeVar("T")
 
@@ -215,6 +216,7 @@ def _engine(path: Path) -> Engine:
             f"wal_autocheckpoint={_WAL_PAGES_MAX}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        add_functions(connection)
 
     return engine
 

@@ -1,0 +1,14 @@
+"""Sums do not end at 2^63."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from infra.runtime.sql_numbers import WholeNumber
+
+revision = "analytics_0002"
+down_revision = "analytics_0001"
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("placings") as table:
+        table.alter_column("gross_value", type_=WholeNumber(), existing_type=sa.BigInteger(), existing_nullable=False)
