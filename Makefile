@@ -21,7 +21,10 @@ setup: .venv/.installed  ## the virtual environment, from the lock file
 CONTENTS := pyproject.toml uv.lock proto/pyproject.toml proto/hatch_build.py consumers/sdk/pyproject.toml \
 	$(shell find proto/stateset -name '*.proto')
 
-SYNC = UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --inexact --all-packages --all-extras --python $(BIN)/python
+# uv keeps its downloads in the user's home; here, for a user that has none, or none that can be written.
+CACHE = $${UV_CACHE_DIR:-$${XDG_CACHE_HOME:-$${HOME:-/nonexistent}/.cache}/uv}
+SYNC = { mkdir -p "$(CACHE)" && test -w "$(CACHE)"; } 2>/dev/null || export UV_CACHE_DIR=.venv/.uv-cache; \
+	UV_PYTHON_DOWNLOADS=never $(UV) sync --quiet --locked --inexact --all-packages --all-extras --python $(BIN)/python
 
 # Without what only tests call.
 .venv/.runs: $(CONTENTS)

@@ -3,6 +3,8 @@
 import os
 import shutil
 import sys
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,21 @@ class GenerateTypes(BuildHookInterface):
     """Regenerates `gen/stateset` from scratch on every build, so that no stale type survives."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
+        root = Path(self.root)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".gen-") as name:
+            made = Path(name) / "gen"
+            made.mkdir()
+            self._generate(root, made)
+            if _files(made) != _files(root / "gen"):  # programs may be running on them: they are never half there
+                with suppress(FileNotFoundError):
+                    (root / "gen").rename(Path(name) / "before")
+                made.rename(root / "gen")
+
+    def _generate(self, root: Path, gen: Path) -> None:
         import google.api.annotations_pb2 as google_api  # noqa: PLC0415 - a build requirement, absent at import in sdist tools
         import grpc_tools  # noqa: PLC0415 - as above
         from grpc_tools import protoc  # noqa: PLC0415 - as above
 
-        root = Path(self.root)
-        gen = root / "gen"
-        shutil.rmtree(gen, ignore_errors=True)
-        gen.mkdir()
         # The mypy plugins lie beside the interpreter of the isolated build, which is not on the PATH.
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         google = Path(google_api.__file__).parent.parent
@@ -50,3 +59,11 @@ class GenerateTypes(BuildHookInterface):
         for source in sources:  # as text, beside their types: for documents, and for tools of other languages
             shutil.copy(root / source, gen / source)
         (gen / "stateset" / "py.typed").touch()
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }

@@ -73,3 +73,31 @@ def test_a_fetch_that_fails_is_one_line_and_leaves_nothing(tmp_path: Path) -> No
         fetch_jars(tmp_path / "cache" / "kafka", maven, os.environ)
     assert "\n" not in str(refused.value)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+MAVEN_OF_FILES = """#!/bin/sh
+while [ $# -gt 0 ]; do
+    case $1 in -f) pom=$2 ;; -DoutputDirectory=*) folder=${1#*=} ;; esac
+    shift
+done
+cd "$(dirname "$pom")" && mkdir -p "$folder" && touch "$folder/kafka.jar"
+"""
+
+
+@pytest.mark.parametrize("folder", ["data/kafka", "{tmp_path}/data/kafka"])
+def test_the_folder_of_the_jars_may_be_named_from_here(
+    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maven would take it as named from the pom.xml."""
+    monkeypatch.chdir(tmp_path)
+    maven = tmp_path / "mvn"
+    maven.write_text(MAVEN_OF_FILES)
+    maven.chmod(0o755)
+    fetch_jars(Path(folder.format(tmp_path=tmp_path)), maven, os.environ)
+    assert [path.name for path in (tmp_path / "data" / "kafka").iterdir()] == ["kafka.jar"]
+
+
+def test_jars_that_do_not_come_are_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    maven = tool(tmp_path / "bin", "mvn", "done")
+    with pytest.raises(StartupError, match=r"cannot be put into .*: make room for it, or use --bus direct"):
+        fetch_jars(tmp_path / "cache" / "kafka", maven, os.environ)

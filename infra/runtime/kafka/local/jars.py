@@ -38,15 +38,19 @@ def fetch_jars(folder: Path, maven: Path, environment: Mapping[str, str]) -> Non
     Raises:
         StartupError: Maven could not fetch them.
     """
+    folder = folder.absolute()  # Maven takes what is not for a place beside its pom.xml
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix="fetching-") as name:
         temporary = Path(name)
         _copy_dependencies(temporary, maven, environment)
         try:
             (temporary / "libs").rename(folder)
-        except OSError:
+        except OSError as error:
             if not folder.is_dir():  # else another was first, with the same jars
-                raise
+                raise StartupError(
+                    f"Kafka's jars cannot be put into {folder} ({error.strerror}): make room for it, "
+                    "or use --bus direct to do without"
+                ) from error
 
 
 def is_writable(path: Path) -> bool:
