@@ -15,7 +15,7 @@ from infra.kernel.position import Position
 from infra.runtime.lifespan import run
 from sync.adapters.memory import MemoryReadModel, MemorySubscriptions
 from sync.adapters.wire import event_from_wire
-from sync.domain.log import Batch, Event, LogHead
+from sync.domain.log import Batch, Event, LogHead, OrderRow
 from sync.main import Ports, open_sync
 from sync.settings import SyncSettings
 from tests.bench.events import EVENT_BYTES, LOG_EPOCH, SHARDS, encoded_event, recorded_event
@@ -66,6 +66,10 @@ class PreparedSource:
             shard, seq = number % SHARDS, self._events + 1 + number // SHARDS
             event = event_from_wire(recorded_event(shard, seq, time.time_ns() // 1_000))
             yield [Batch(shard=shard, first_seq=seq, last_seq=seq, events=[event])]
+
+    def orders(self) -> AsyncGenerator[Sequence[OrderRow], None]:
+        """See `EventSource.orders`: nobody needs them, as the log is whole."""
+        raise AssertionError
 
     def read(self, start: Position, shards: Sequence[int]) -> AsyncGenerator[Batch, None]:
         """See `EventSource.read`: nobody needs it, as the ring holds everything."""
