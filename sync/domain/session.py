@@ -15,8 +15,9 @@ from sync.domain.account import Account
 from sync.domain.acking import Acking
 from sync.domain.credit import Bounded, Credit
 from sync.domain.delivery import Deliveries, Redelivery
-from sync.domain.errors import AckRefusedError, LogHoleError
+from sync.domain.errors import AckRefusedError
 from sync.domain.fanout import FRAME_BYTES_MAX, Fanout, Frame, Selection
+from sync.domain.feeding import Feeding
 from sync.domain.frames import (
     AckItems,
     AckResult,
@@ -39,7 +40,7 @@ from sync.domain.outcome import Verdict
 from sync.domain.proving import Proving
 from sync.domain.pulse import Pulse
 from sync.domain.reporting import Reporting
-from sync.domain.ring import Limits, Segment
+from sync.domain.ring import Limits
 from sync.domain.snapshot import Chunk, Snapshot, Wanted
 from sync.domain.terms import Terms
 
@@ -68,8 +69,7 @@ class Session:
         tracking = terms.tracking
         self._account = Account(tracking, fanout, terms.selection, terms.next_seqs, now) if tracking else None
         self._allowance = self._credit if self._account is None else Bounded(self._credit, self._account)
-        self._fed: Segment | None = None
-        self._held_from: tuple[int, ...] | None = None
+        self._feeding = Feeding(fanout, terms.selection)
         self._snapshot = None if terms.snapshot_after is None else Snapshot(terms.snapshot_after)
         self._phase = Phase.CATCHING_UP if self._snapshot is None else Phase.SNAPSHOT
         self._unread_offers = 0
@@ -157,7 +157,7 @@ class Session:
 
     def needs(self) -> tuple[int, ...]:
         """The shards that must be fed, as the ring no longer holds what comes next; none while nothing may be sent."""
-        waits = self._snapshot is not None or self._fed is not None or self._leaving
+        waits = self._snapshot is not None or self.fed or self._leaving
         if waits or self._allowance.exhausted or (self._account is not None and self._account.stalled):
             return ()
         return self.missing()
@@ -191,18 +191,12 @@ class Session:
 
     def missing(self) -> tuple[int, ...]:
         """The shards of which the ring no longer holds what comes next."""
-        held_from = self._fanout.ring.first_seqs
-        if held_from is self._held_from:  # what was held then is held now, and the stream has only gone on
-            return ()
-        missing = self._fanout.missing(self._selection, self._next_seqs)
-        if not missing:
-            self._held_from = held_from
-        return missing
+        return self._feeding.missing(self._next_seqs)
 
     @property
     def fed(self) -> bool:
         """Whether something that was fed is still to be sent."""
-        return self._fed is not None
+        return self._feeding.segment is not None
 
     def feed(self, batch: Batch) -> None:
         """Gives the stream the batch that comes next in its shard.
@@ -210,15 +204,11 @@ class Session:
         Raises:
             LogHoleError: It is not the one that comes next.
         """
-        expected = self._next_seqs[batch.shard]
-        skips = self._account is not None  # over what is done, while what precedes the batch was read
-        if batch.first_seq > expected or (batch.first_seq < expected and not skips):
-            raise LogHoleError(batch.shard, expected, batch.first_seq)
-        self._fed = Segment.of(batch)
+        self._feeding.take(batch, self._next_seqs[batch.shard], skips=self._account is not None)
 
     def starve(self) -> None:
         """Takes back what was fed and not sent."""
-        self._fed = None
+        self._feeding.segment = None
 
     def check_ack(self, ack: AckThrough) -> Mapping[int, int]:
         """Counts an ack as pending and says which shards it moves to where.
@@ -340,8 +330,7 @@ class Session:
             self._next_seqs = frame.next_seqs
             self._reporting.passed(frame)
             self._spend(frame.events, frame.size)
-        if self._fed is not None and self._fed.next_seq <= self._next_seqs[self._fed.shard]:
-            self._fed = None
+        self._feeding.pass_by(self._next_seqs)
         return frame
 
     def _next_accounted(self, account: Account) -> Progress | Frame | None:
@@ -353,15 +342,16 @@ class Session:
         frame = self._reporting.before(done or self._cut(), self._next_seqs)
         if done is not None or not isinstance(frame, Frame):
             return frame
-        segments = self._fanout.ring.segments if self._fed is None else [self._fed]
+        fed = self._feeding.segment
+        segments = self._fanout.ring.segments if fed is None else [fed]
         return account.passable(frame, segments, self._next_seqs)
 
     def _cut(self) -> Frame | None:
         if self._allowance.exhausted:
             return None
-        if self._fed is not None:
-            limits = self._allowance.within(self._most)
-            return self._fanout.cut_from([self._fed], self._selection, self._next_seqs, limits)
+        fed = self._feeding.segment
+        if fed is not None:
+            return self._feeding.cut(fed, self._next_seqs, self._allowance.within(self._most))
         if self.missing():
             return None
         frame = self._fanout.shared(self._selection, self._next_seqs, self._terms.batch_events_max)
@@ -378,7 +368,7 @@ class Session:
         """There is nothing to send: because there is nothing more, or because nothing more may be sent."""
         if self._account is not None and self._account.paused:
             return None
-        if self._fed is not None or self._fanout.has_more(self._selection, self._next_seqs):
+        if self.fed or self._fanout.has_more(self._selection, self._next_seqs):
             if self._phase is Phase.LIVE and self._allowance.exhausted:
                 self._enter(Phase.BEHIND)
         else:
