@@ -151,12 +151,15 @@ class OrderSource:
         self._hold_due = now + _HOLD_SECONDS
         opening = _open(position, ())  # without credit: it brings nothing
         opening.subscription = self._name
-        says: asyncio.Queue[stream_pb2.ClientFrame] = asyncio.Queue()
-        says.put_nowait(stream_pb2.ClientFrame(open=opening))
-        says.put_nowait(stream_pb2.ClientFrame(ack=stream_pb2.Ack(ack_id="floor", through=position_to_wire(position))))
-        says.put_nowait(stream_pb2.ClientFrame(close=stream_pb2.Close()))
+        ack = stream_pb2.Ack(ack_id="floor", through=position_to_wire(position))
+        says = (
+            stream_pb2.ClientFrame(open=opening),
+            stream_pb2.ClientFrame(ack=ack),
+            stream_pb2.ClientFrame(close=stream_pb2.Close()),
+        )
+        requests = [order_service_pb2.SubscribeOrderEventsRequest(frame=frame) for frame in says]
         try:
-            async for _ in self._orders.SubscribeOrderEvents(_requests(says), timeout=_HEAD_SECONDS):
+            async for _ in self._orders.SubscribeOrderEvents(iter(requests), timeout=_HEAD_SECONDS):
                 continue
         except grpc.aio.AioRpcError as error:
             _log.warning("the log cannot be held", code=error.code().name, details=error.details())

@@ -229,7 +229,9 @@ async def test_what_is_durable_is_told_to_the_log_whatever_carries_it(
     assert [list(ack.through.next_seq) for ack in fake.acks] == [list(log.position.next_seq)], "once is enough"
     assert [(each.subscription, each.credit.events) for each in fake.subscriptions] == [("sync-read-model", 0)]
     log.groups(5)
+    tasks = len(asyncio.all_tasks())
     await served.source.confirm(log.position)
+    await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
     assert list(fake.acks[-1].through.next_seq) == list(log.position.next_seq)
 
 
