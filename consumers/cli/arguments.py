@@ -321,7 +321,7 @@ def _speed(text: str) -> float | None:
     if text == "max":
         return None
     try:
-        factor = float(text)
+        factor = 0.0 if "_" in text else float(text)  # Python's numbers may have some
     except ValueError:
         factor = 0.0
     if not 0 < factor < float("inf"):

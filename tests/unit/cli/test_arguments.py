@@ -58,6 +58,7 @@ def test_defaults_of_up_are_the_documented_ports() -> None:
         ["demo", "--orders", "-1"],
         ["demo", "--speed", "0"],
         ["demo", "--speed", "nan"],
+        ["demo", "--speed", "1_0"],
         ["demo", "--order", "5"],
         ["demo", "--orders", "99999999999999999999"],
         ["list", "--limit", "2147483648"],
