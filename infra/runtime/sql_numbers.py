@@ -5,10 +5,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import Dialect
+from sqlalchemy import Connection, Dialect, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.functions import GenericFunction
+
+from infra.runtime.lifespan import StartupError
 
 _EXACT_SUM: Final = "exact_sum"
 
@@ -44,6 +46,23 @@ class WholeNumber(sa.TypeDecorator[int]):
 def add_functions(connection: sqlite3.Connection) -> None:
     """Gives SQLite what it lacks."""
     connection.create_function(_EXACT_SUM, 2, lambda one, other: str(int(one) + int(other)), deterministic=True)
+
+
+def refuse_inexact(connection: Connection, table: str, *columns: str) -> None:
+    """Refuses columns of ordinary numbers that are to become `WholeNumber`s, where SQLite has lost digits of one.
+
+    Raises:
+        StartupError: Nobody can tell which number it was.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    for column in columns:
+        lost = text(f"SELECT 1 FROM {table} WHERE typeof({column}) = 'real' LIMIT 1")  # noqa: S608 - a migration's own names
+        if connection.scalar(lost):
+            raise StartupError(
+                f"{connection.engine.url.database} has lost digits of {column} in {table}, which an earlier version "
+                "added up beyond 64 bits: move it away, or name a new file with --database, to fold the log anew"
+            )
 
 
 class _ExactSum(GenericFunction[int]):

@@ -27,9 +27,10 @@ from consumers.risk.store import EXPOSURES, RiskStore, to_exposure
 from consumers.runner import Consumer
 from consumers.store import Store
 from infra.runtime.database import Database
+from infra.runtime.lifespan import StartupError
 from tests.harness.serving_consumer import open_consumer
 
-pytestmark = pytest.mark.parametrize("store", ["sqlite", "postgresql"], indirect=True)
+databases = pytest.mark.parametrize("store", ["sqlite", "postgresql"], indirect=True)
 
 HUGE = 10**18 + 1
 ORDERS = 40
@@ -113,6 +114,7 @@ async def values(database: Database, case: Case) -> list[tuple[int, ...]]:
     return await database.read(work)
 
 
+@databases
 @cases
 async def test_they_are_exact_however_they_come_about(case: Case, database_url: str) -> None:
     numbers = list(range(ORDERS))
@@ -123,26 +125,42 @@ async def test_they_are_exact_however_they_come_about(case: Case, database_url: 
         assert await values(database, case) == list(case.values)
 
 
+@databases
 @cases
 async def test_what_was_added_up_under_the_first_revision_goes_on(
     case: Case, database_url: str, tmp_path: Path
 ) -> None:
-    older = tmp_path / case.consumer.name / "migrations"
-    older.mkdir(parents=True)
-    shutil.copy(next(case.consumer.migrations.glob("0001_*.py")), older)
-    async with open_consumer(replace(case.consumer, migrations=older), database_url) as database:
-        for table, _ in case.read:
-            names = ", ".join(column.name for column in table.columns)
-            row = ", ".join("'k'" if column.primary_key else str(7 * HUGE) for column in table.columns)
-            insert = text(f"INSERT INTO {table.name} ({names}) VALUES ({row})")  # noqa: S608 - of this test's own
-            await database.write(methodcaller("execute", insert))
+    await begin_under_the_first_revision(case, database_url, tmp_path, 7 * HUGE)
     async with open_consumer(case.consumer, database_url) as database:
         found = await values(database, case)
         assert found == [(7 * HUGE,) * len(each) for each in case.values]
 
 
-def test_beyond_64_bits_the_last_number_is_told(store: str) -> None:
-    del store
+@cases
+async def test_a_sum_of_which_sqlite_has_lost_digits_is_refused(case: Case, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/spoilt.db"
+    await begin_under_the_first_revision(case, url, tmp_path, 10 * HUGE)
+    for _ in range(2):
+        with pytest.raises(
+            StartupError, match=r"has lost digits of .* beyond 64 bits: move it away, or name a new file"
+        ):
+            async with open_consumer(case.consumer, url):
+                pass
+
+
+async def begin_under_the_first_revision(case: Case, url: str, folder: Path, amount: int) -> None:
+    older = folder / case.consumer.name / "migrations"
+    older.mkdir(parents=True)
+    shutil.copy(next(case.consumer.migrations.glob("0001_*.py")), older)
+    async with open_consumer(replace(case.consumer, migrations=older), url) as database:
+        for table, _ in case.read:
+            names = ", ".join(column.name for column in table.columns)
+            row = ", ".join("'k'" if column.primary_key else str(amount) for column in table.columns)
+            insert = text(f"INSERT INTO {table.name} ({names}) VALUES ({row})")  # noqa: S608 - of this test's own
+            await database.write(methodcaller("execute", insert))
+
+
+def test_beyond_64_bits_the_last_number_is_told() -> None:
     assert [told(number) for number in (2**63 - 1, 2**63, 10**30)] == [2**63 - 1] * 3
     assert [told(number) for number in (-(2**63), -(2**63) - 1)] == [-(2**63)] * 2
     assert told(-5) == -5
