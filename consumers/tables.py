@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -68,5 +69,7 @@ def _upsert(
             if not column.primary_key
         },
     )
-    names = [column.name for column in table.columns]
-    connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+    names, keys = [column.name for column in table.columns], len(table.primary_key.columns)
+    # In one sequence for everybody: one who takes over from another writes the same rows at the same time.
+    ordered = sorted(rows, key=itemgetter(slice(keys)))
+    connection.execute(statement, [dict(zip(names, row, strict=True)) for row in ordered])

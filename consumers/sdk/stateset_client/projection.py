@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Final, Generic
 
 import grpc
@@ -239,12 +240,13 @@ class Projection(Generic[Session]):
         self._covers.begin(poisoned.event, result.arrivals)
 
     def _fold(self, batches: Sequence[Batch], session: Session) -> None:
-        """The work of one transaction."""
+        """The work of one transaction. Shards are moved in one sequence by all, as another may be taking over."""
+        for batch in sorted(batches, key=attrgetter("shard")):
+            if not batch.attempts:
+                self._move(batch, session)
         touched = {event.order_id for batch in batches for event in batch.events}
         versions = dict(self._store.versions(session, touched))
         for batch in batches:
-            if not batch.attempts:
-                self._move(batch, session)
             for event in batch.events:
                 stored = versions.get(event.order_id, 0)
                 if event.version <= stored:

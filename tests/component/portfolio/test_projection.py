@@ -63,6 +63,22 @@ class SlowToOpenStore(PortfolioStore):
         return loaded
 
 
+class TellingStore(PortfolioStore):
+    """Tells by transaction in which sequence shards were moved."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.moved: list[list[int]] = []
+
+    async def transact(self, work: Callable[[PortfolioSession], None]) -> None:
+        self.moved.append([])
+        await super().transact(work)
+
+    def move(self, session: PortfolioSession, step: Move) -> bool:
+        self.moved[-1].append(step.shard)
+        return super().move(session, step)
+
+
 @pytest.fixture
 async def sync() -> AsyncIterator[FakeSync]:
     async with FakeSync.start(shards=3) as fake:
@@ -226,6 +242,23 @@ async def goes_on(newer: asyncio.Task[None], store: PortfolioStore, sync: FakeSy
     trade(sync, 3, first=first)
     await caught_up(store, sync)
     assert not newer.done()
+
+
+async def test_shards_are_moved_in_one_sequence_by_all_who_may_take_over_from_each_other(
+    sync: FakeSync, tmp_path: Path
+) -> None:
+    """Else two of them wait for each other's rows."""
+    for number in range(200):
+        sync.append(placed(number), shard=2 - number % 3)
+    async with open_portfolio(tmp_path) as database:
+        store = TellingStore(database)
+        async with running(projection_of(sync.address, database, store)):
+            await caught_up(store, sync)
+            for number in range(200, 400):
+                sync.append(placed(number), shard=2 - number % 3)
+            await caught_up(store, sync)
+    assert any(len(set(moved)) > 1 for moved in store.moved)
+    assert all(moved == sorted(moved) for moved in store.moved)
 
 
 async def test_of_two_projections_on_one_store_the_newer_goes_on_and_the_older_changes_nothing_any_more(
