@@ -64,14 +64,17 @@ class SlowToOpenStore(PortfolioStore):
 
 
 class TellingStore(PortfolioStore):
-    """Tells by transaction in which sequence shards were moved."""
+    """Tells by transaction in which sequence shards were moved; none begins while it is not free."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.moved: list[list[int]] = []
+        self.free = asyncio.Event()
+        self.free.set()
 
     async def transact(self, work: Callable[[PortfolioSession], None]) -> None:
         self.moved.append([])
+        await self.free.wait()
         await super().transact(work)
 
     def move(self, session: PortfolioSession, step: Move) -> bool:
@@ -248,17 +251,18 @@ async def test_shards_are_moved_in_one_sequence_by_all_who_may_take_over_from_ea
     sync: FakeSync, tmp_path: Path
 ) -> None:
     """Else two of them wait for each other's rows."""
-    for number in range(200):
-        sync.append(placed(number), shard=2 - number % 3)
     async with open_portfolio(tmp_path) as database:
         store = TellingStore(database)
         async with running(projection_of(sync.address, database, store)):
+            sync.append(placed(0), shard=0)
             await caught_up(store, sync)
-            for number in range(200, 400):
-                sync.append(placed(number), shard=2 - number % 3)
+            store.free.clear()
+            for number, shard in enumerate((1, 2, 0, 1), start=1):  # the first is what the transaction that waits is of
+                sync.append(placed(number), shard=shard)
+                await eventually(lambda: len(store.moved) > 2 and sync.sent_events == number + 1)  # noqa: B023 - of this turn
+            store.free.set()
             await caught_up(store, sync)
-    assert any(len(set(moved)) > 1 for moved in store.moved)
-    assert all(moved == sorted(moved) for moved in store.moved)
+    assert store.moved[-1] == [0, 1, 2]
 
 
 async def test_of_two_projections_on_one_store_the_newer_goes_on_and_the_older_changes_nothing_any_more(
