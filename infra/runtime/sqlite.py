@@ -17,7 +17,7 @@ from sqlalchemy.pool import QueuePool
 
 from infra.runtime import schema
 from infra.runtime.database import DatabaseLockedError, DatabaseUnavailableError, Outages, to_its_end
-from infra.runtime.lifespan import StartupError
+from infra.runtime.lifespan import EndedError, StartupError
 from infra.runtime.sql_numbers import add_functions
 
 T = TypeVar("T")
@@ -101,6 +101,10 @@ async def open_sqlite(
         try:
             await asyncio.to_thread(_migrate, engine, service, migrations)
             database = SqliteDatabase(engine)
+        except (sqlite3.OperationalError, OperationalError) as error:  # such as a disk that is full
+            engine.dispose()
+            said = error.orig if isinstance(error, OperationalError) else error
+            raise EndedError(f"{path} cannot be used now ({said}): make room on its disk, or {_ANOTHER}") from error
         except BaseException:
             engine.dispose()
             raise

@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,17 @@ from tests.harness.ports import free_address
 
 
 def start(*arguments: str, **environment: str) -> tuple[int, str]:
+    return _start(arguments, environment)
+
+
+def start_with_little_room(*arguments: str) -> tuple[int, str]:
+    """No file that it writes may have more bytes."""
+    return _start(arguments, {}, partial(resource.setrlimit, resource.RLIMIT_FSIZE, (2_048, 2_048)))
+
+
+def _start(
+    arguments: Sequence[str], environment: Mapping[str, str], before: Callable[[], None] | None = None
+) -> tuple[int, str]:
     addresses = ("--grpc-address", free_address(), "--admin-address", free_address())
     done = subprocess.run(
         [sys.executable, "-m", "order", *addresses, *arguments],
@@ -22,6 +36,7 @@ def start(*arguments: str, **environment: str) -> tuple[int, str]:
         text=True,
         timeout=30,
         check=False,
+        preexec_fn=before,
     )
     return done.returncode, done.stderr
 
@@ -61,6 +76,13 @@ async def test_a_file_whose_maker_was_killed_at_once_is_still_ours(tmp_path: Pat
     begun.close()
     async with order_service(tmp_path) as service:
         assert (await service.place(1)).order.version == 1
+
+
+def test_a_disk_without_room_is_one_line_and_worth_another_start(tmp_path: Path) -> None:
+    code, said = start_with_little_room("--database", f"sqlite:///{tmp_path}/order.db")
+    assert code == 1
+    assert "order.db cannot be used now" in one_line(said)
+    assert "make room on its disk" in one_line(said)
 
 
 async def test_a_database_of_a_newer_version_asks_for_an_upgrade(tmp_path: Path) -> None:
