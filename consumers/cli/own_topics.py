@@ -8,6 +8,7 @@ from consumers.cli.system import Plan
 from infra.runtime.lifespan import StartupError
 
 _ABOUT_TOPICS: Final = "`stateset topics "  # the remedy that every such refusal names, whichever process it comes from
+_ABOUT_A_RESTORED_LOG: Final = "`stateset log new-epoch`"  # else nothing would refuse it any more
 
 
 @contextmanager
@@ -17,14 +18,16 @@ def own_topics_advised(plan: Plan, advise: Callable[[str], None]) -> Iterator[No
         yield
     except (StartupError, BaseExceptionGroup) as error:
         broker = plan.kafka.broker if plan.kafka is not None else None
-        if broker is not None and _is_about_topics(error):
+        if broker is not None and _names(error, _ABOUT_TOPICS):
+            first = f"after {_ABOUT_A_RESTORED_LOG}, " if _names(error, _ABOUT_A_RESTORED_LOG) else ""
             advise(
-                f"this Kafka was our own and has ended, too: remove {broker.folder} and start again; the log fills it"
+                f"this Kafka was our own and has ended, too: {first}remove {broker.folder} and start again; "
+                "the log fills it"
             )
         raise
 
 
-def _is_about_topics(error: BaseException) -> bool:
+def _names(error: BaseException, remedy: str) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return any(map(_is_about_topics, error.exceptions))
-    return isinstance(error, StartupError) and _ABOUT_TOPICS in str(error)
+        return any(_names(each, remedy) for each in error.exceptions)
+    return isinstance(error, StartupError) and remedy in str(error)

@@ -13,7 +13,7 @@ from infra.kernel.shard import shard_of
 from infra.runtime.subscriptions import SUBSCRIPTIONS_MAX, refuse_more
 from sync.adapters.memory_parking import MemoryParking
 from sync.adapters.wire import order_attributes
-from sync.application.ports import OrderPage, SourceUnavailableError
+from sync.application.ports import AHEAD_OF, OrderPage, SourceUnavailableError
 from sync.domain.log import Batch, LogHead, OrderRow
 from sync.domain.parking import PARKED_EVENTS_MAX
 from sync.domain.settlement import Settlement, settled
@@ -162,6 +162,11 @@ class MemoryReadModel:
             return False
         self._store(orders)
         return True
+
+    async def condemn(self) -> None:
+        """See `ReadModel.condemn`."""
+        assert self._position is not None, "condemn before begin"  # noqa: S101 - the caller's mistake
+        self._position = self._position._replace(log_epoch=AHEAD_OF + self._position.log_epoch.removeprefix(AHEAD_OF))
 
     def _store(self, orders: Sequence[OrderRow]) -> None:
         for order in orders:

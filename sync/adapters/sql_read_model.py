@@ -16,7 +16,7 @@ from infra.runtime.schema import TEXT
 from infra.runtime.sql_digest import digest_of
 from infra.runtime.sql_filter import to_sql
 from sync.adapters.sql_snapshot import prove_orders, read_orders
-from sync.application.ports import OrderPage
+from sync.application.ports import AHEAD_OF, OrderPage
 from sync.domain.log import OrderRow
 from sync.domain.snapshot import Chunk, Wanted
 
@@ -60,6 +60,12 @@ _BEGIN: Final = text(
     """
 )
 _MOVE: Final = text("UPDATE read_model SET next_seq = :next_seq WHERE shard = :shard AND next_seq < :next_seq")
+_CONDEMN: Final = text(
+    """
+    UPDATE read_model SET log_epoch = :ahead_of || log_epoch
+    WHERE substr(log_epoch, 1, length(:ahead_of)) <> :ahead_of
+    """
+)
 _values: Final = attrgetter("order_id", "customer_id", "store_id", "currency_code", "state", "version", "body")
 
 
@@ -103,6 +109,10 @@ class SqlReadModel:
             return not filled
 
         return await self._database.write(work)
+
+    async def condemn(self) -> None:
+        """See `ReadModel.condemn`."""
+        await self._database.write(lambda connection: connection.execute(_CONDEMN, {"ahead_of": AHEAD_OF}))
 
     async def find(self, order_id: str) -> OrderRow | None:
         """See `ReadModel.find`."""

@@ -1,7 +1,7 @@
 """Where a server begins: at the read model's position, or with a read model that is new."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
 from infra.kernel.position import Position, PositionExpiredError
@@ -9,6 +9,7 @@ from infra.runtime.database import DatabaseUnavailableError
 from infra.runtime.log import get_logger
 from sync.application.freshness import refuse_other_log
 from sync.application.ingest import last_versions, proved
+from sync.application.judgment import refuse_ahead, refuse_condemned
 from sync.application.ports import EventSource, ReadModel, SourceUnavailableError
 from sync.domain.errors import LogHoleError
 from sync.domain.log import LogHead
@@ -34,10 +35,12 @@ class Beginning:
         """The read model's position; one that is new waits for the log, to learn which it is and what it lacks.
 
         Raises:
-            StartupError: The log is another one than the read model's.
+            StartupError: The log is another one than the read model's, or was set back behind it.
         """
         while True:
             found = await self._read_model.position()
+            if found is not None:
+                refuse_condemned(found)
             try:
                 head = await self._source.head()
             except SourceUnavailableError as error:
@@ -51,8 +54,14 @@ class Beginning:
                 continue
             refuse_other_log(found, head)
             if all(found.next_seq):
-                return found
+                return await self._judged(found)
             await self._try_to_fill(head)
+
+    async def _judged(self, found: Position) -> Position:
+        """Before anything is served, so that whoever has started the log stops it, too."""
+        with suppress(SourceUnavailableError):
+            await refuse_ahead(self._read_model, self._source, found)
+        return found
 
     async def _try_to_fill(self, head: LogHead) -> None:
         try:

@@ -12,8 +12,9 @@ from infra.runtime.database import DatabaseUnavailableError
 from infra.runtime.lifespan import StartupError
 from infra.runtime.log import get_logger
 from sync.application.freshness import Freshness
+from sync.application.judgment import refuse_ahead
 from sync.application.metrics import ARRIVED_SECONDS, HOLES, HOP_SECONDS, INGESTED, NEXT_SEQ, REPEATED, RING_BYTES
-from sync.application.ports import EventSource, ReadModel
+from sync.application.ports import EventSource, ReadModel, SourceUnavailableError
 from sync.domain.errors import LogHoleError
 from sync.domain.log import Batch, OrderRow
 from sync.domain.ring import Ring
@@ -23,11 +24,6 @@ _TRANSACTION_EVENTS_MAX: Final = 2_000  # a few dozen milliseconds of writing; m
 _STORE_PAUSE_SECONDS: Final = 0.2
 _HOLE_PAUSE_SECONDS: Final = 1.0  # a source that leaves out numbers is not asked again at full speed
 _ADVICE: Final = "name another file with --database to build it anew, or the right log with --order-address"
-# Made anew it would pass on, to readers who have passed them, numbers that the log now gives to other events.
-_ADVICE_AHEAD: Final = (
-    "if the log was restored from a backup, stop everything and run `stateset log new-epoch`; "
-    "else name the right one with --order-address"
-)
 _log = get_logger(__name__)
 
 
@@ -75,9 +71,18 @@ class Ingest:
                     "a number is missing", reason="LOG_HOLE", shard=hole.shard, expected=hole.expected, got=hole.got
                 )
                 await asyncio.sleep(_HOLE_PAUSE_SECONDS)
+            except PositionAheadError:
+                await self._judge()
             except PositionError as error:
-                advice = _ADVICE_AHEAD if isinstance(error, PositionAheadError) else _ADVICE
-                raise StartupError(f"the read model cannot go on from where it stands: {error}; {advice}") from error
+                raise StartupError(f"the read model cannot go on from where it stands: {error}; {_ADVICE}") from error
+
+    async def _judge(self) -> None:
+        """Ends the server if it is so; else it was said by one who had not heard of the latest commits."""
+        try:
+            await refuse_ahead(self._read_model, self._source, self._received)
+        except (SourceUnavailableError, DatabaseUnavailableError) as error:
+            _log.warning("whether the log was set back cannot be told yet", error=str(error))
+        await asyncio.sleep(_HOLE_PAUSE_SECONDS)
 
     async def _take(self, arrival: Sequence[Batch]) -> None:
         for batch in arrival:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from infra.kernel.digest import Digest
 from infra.kernel.filter import Term
@@ -12,6 +12,8 @@ from sync.domain.parking import Choice, Mark, ParkedEvent
 from sync.domain.settlement import Settlement
 from sync.domain.snapshot import Chunk, Wanted
 from sync.domain.subscription import Ack, AckOutcome, Opening, Subscription, SubscriptionKey
+
+AHEAD_OF: Final = "ahead of "
 
 
 class SourceUnavailableError(Exception):
@@ -114,6 +116,9 @@ class ReadModel(Protocol):
 
     async def fill(self, orders: Sequence[OrderRow]) -> bool:
         """Stores orders as `apply` does, without a position; False, and nothing stored, if it is filled already."""
+
+    async def condemn(self) -> None:
+        """Says that the log has gone back behind it: its epoch begins with `AHEAD_OF` from now on, for good."""
 
     async def find(self, order_id: str) -> OrderRow | None:
         """One order."""

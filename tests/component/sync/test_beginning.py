@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -10,9 +11,10 @@ from infra.kernel.position import Position
 from infra.runtime.lifespan import StartupError
 from sync.adapters.memory import MemoryReadModel, MemorySource
 from sync.application import beginning as module
+from sync.application import judgment
 from sync.application.beginning import Beginning
 from sync.application.ports import ReadModel, SourceUnavailableError
-from sync.domain.log import OrderRow
+from sync.domain.log import LogHead, OrderRow
 from tests.harness.sync_log import LogMaker
 
 
@@ -122,6 +124,46 @@ async def test_one_that_is_half_filled_waits_for_its_own_log(bench: Bench) -> No
     await another.begin(Position(log_epoch="another", next_seq=(0, 0, 0)))
     with pytest.raises(StartupError, match="another"):
         await bench.begun(another)
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judgment, "_ASKED_SECONDS", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_one_that_is_ahead_of_its_log_is_never_served_again_though_the_log_comes_as_far() -> None:
+    log, model = LogMaker(), MemoryReadModel()
+    await model.begin(log.position.moved({0: 9}))
+    with pytest.raises(StartupError, match=r"cannot go on .* restored .* `stateset log new-epoch`"):
+        await Beginning(model, log.source).position()
+    log.groups(60)
+    assert log.position.next_seq[0] > 9
+    for log.source.available in (True, False):
+        with pytest.raises(
+            StartupError, match=r"was ahead of .* `stateset log new-epoch`.*another file with --database"
+        ):
+            await Beginning(model, log.source).position()
+
+
+class LateSource(MemorySource):
+    """Of one of several Order Services, which has not heard at first of what another has committed."""
+
+    late = 2
+
+    async def head(self) -> LogHead:
+        self.late -= 1
+        head = await super().head()
+        return head if self.late < 0 else replace(head, next_seq=(1,) * len(head.next_seq))
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_one_that_only_seems_to_be_ahead_is_asked_about_again() -> None:
+    log, model = LogMaker(), MemoryReadModel()
+    log.source = LateSource(log.log_epoch, log.shards)
+    log.groups(9)
+    await model.begin(log.position)
+    assert await Beginning(model, log.source).position() == log.position
 
 
 async def test_one_on_a_whole_log_begins_at_its_first_event(bench: Bench) -> None:

@@ -9,9 +9,10 @@ import pytest
 from prometheus_client import REGISTRY
 from stateset.stream.v1 import stream_pb2
 
-from infra.kernel.position import LogEpochChangedError, Position, PositionAheadError
+from infra.kernel.position import LogEpochChangedError, Position, PositionExpiredError
 from infra.runtime.lifespan import StartupError
 from sync.adapters.memory import MemoryReadModel, MemorySource
+from sync.application import judgment
 from sync.application.ingest import proved
 from sync.domain.errors import LogHoleError
 from sync.domain.log import Batch
@@ -99,7 +100,7 @@ async def test_a_server_that_cannot_go_on_says_goodbye_to_its_streams() -> None:
 
     def until_lost(batch: Batch) -> Batch:
         if lost.is_set():
-            raise PositionAheadError(batch.shard, 99, 1)
+            raise PositionExpiredError(batch.shard, 1, 99)
         return batch
 
     source = faulty(log, until_lost)
@@ -120,8 +121,9 @@ async def test_a_server_that_cannot_go_on_says_goodbye_to_its_streams() -> None:
     await goodbye[0]
 
 
-async def test_a_read_model_ahead_of_the_log_does_not_go_on() -> None:
+async def test_a_read_model_ahead_of_the_log_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     log = LogMaker()
+    monkeypatch.setattr(judgment, "_ASKED_SECONDS", ())
     read_model = MemoryReadModel()
     await read_model.begin(log.position.moved({0: 50}))
     with pytest.raises(BaseExceptionGroup) as raised:

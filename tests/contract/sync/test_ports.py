@@ -17,7 +17,7 @@ from sync.adapters.memory import MemoryReadModel, MemorySubscriptions
 from sync.adapters.sql_read_model import SqlReadModel
 from sync.adapters.sql_subscriptions import SqlSubscriptions
 from sync.adapters.wire import ORDER_FIELDS
-from sync.application.ports import ReadModel, Subscriptions
+from sync.application.ports import AHEAD_OF, ReadModel, Subscriptions
 from sync.domain.errors import EpochNeverGivenError, SubscriptionFilterChangedError
 from sync.domain.log import OrderRow
 from sync.domain.ring import Limits
@@ -84,6 +84,17 @@ async def test_what_begins_at_no_place_is_filled_until_it_is_said_how_far_it_is(
     assert await model.find("o-4") is None
     assert await model.find("o-1") == order("o-1", 2)
     assert await model.position() == START.moved({0: 7})
+
+
+async def test_one_that_is_condemned_stays_so(stores: Stores) -> None:
+    model = stores.read_model
+    await model.begin(START)
+    for _ in range(2):
+        await model.condemn()
+        await model.apply([order("o-1")], START.moved({0: 9}))
+        position = await model.position()
+        assert position is not None
+        assert position.log_epoch == f"{AHEAD_OF}{START.log_epoch}"
 
 
 async def test_an_older_version_changes_nothing(stores: Stores) -> None:
