@@ -287,6 +287,8 @@ def _prefix(text: str) -> str:
 
 
 def _folder(text: str) -> Path:
+    if not text:  # such as a variable that is not set: it would be whatever folder one stands in
+        raise argparse.ArgumentTypeError("'' names no folder: say . for this one")
     folder = Path(text)
     try:
         folder.exists()

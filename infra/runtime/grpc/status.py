@@ -44,7 +44,11 @@ class InvalidRequestError(Exception):
 
     def __init__(self, violations: Sequence[Violation]) -> None:
         self.violations = tuple(violations[:VIOLATIONS_MAX])
-        super().__init__("; ".join(f"{each.field}: {each.description}" for each in self.violations))
+        super().__init__("; ".join(map(_said, self.violations)))
+
+
+def _said(violation: Violation) -> str:
+    return f"{violation.field}: {violation.description}" if violation.field else violation.description
 
 
 class DeadlineTooShortError(Exception):

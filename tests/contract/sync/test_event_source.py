@@ -242,6 +242,7 @@ async def test_a_log_that_is_away_is_told_later(served: Sourced, monkeypatch: py
     served.fake.hears.clear()
     await served.source.confirm(served.log.position)
     served.fake.hears.set()
+    monkeypatch.setattr(order_source, "_HEAD_SECONDS", 20.0)
     await served.source.confirm(served.log.position)
     assert served.fake.acks
 

@@ -71,6 +71,8 @@ def test_defaults_of_up_are_the_documented_ports() -> None:
         ["list", "--address", "a:b:1"],
         ["watch", "--address", "localhost:65536"],
         ["up", "--data-dir", "x" * 300],
+        ["up", "--data-dir", ""],
+        ["log", "new-epoch", "--yes", "--data-dir", ""],
     ],
 )
 def test_what_is_not_understood_is_refused_with_one_line(
