@@ -3,7 +3,7 @@
 import asyncio
 import os
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from consumers.cli.bus import choose_bus
 from consumers.cli.console import complain, say
@@ -52,7 +52,7 @@ async def _keep_up(options: Namespace, advise: Callable[[str], None]) -> None:
 
 
 async def _run(plan: Plan) -> None:
-    async with open_system(plan, say, broker_may_be_away=True):
+    async with open_system(plan, say, broker_may_be_away=True) as children:
         for service in SERVICES:
             for worker in plan.workers(service):
                 say(f"{worker.name:<10} gRPC {plan.grpc[service.name]}   http://{worker.admin}/metrics")
@@ -61,8 +61,15 @@ async def _run(plan: Plan) -> None:
             say(f"{'postgres':<10} {plan.postgres.shown}   a schema stateset_… for each service")
         if plan.kafka is not None:
             say(f"{'kafka':<10} {plan.kafka.cluster.servers}   topics {', '.join(plan.kafka.topics)}")
-        say("Everything is up. Ctrl-C stops it.")
+        say(standing({name: child.ready.is_set() for name, child in children.items()}))
         await asyncio.Event().wait()  # until cancelled
+
+
+def standing(ready: Mapping[str, bool]) -> str:
+    """The line that says how the start went: one that was ready may have ended again before the last one was."""
+    if down := [name for name, is_ready in ready.items() if not is_ready]:
+        return f"All were up, but {', '.join(down)} ended again: see above. Ctrl-C stops the rest."
+    return "Everything is up. Ctrl-C stops it."
 
 
 def _ports(options: Namespace) -> Ports:

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from infra.runtime.lifespan import StartupError
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 _USERS: Final = ("postgres", "nobody")  # PostgreSQL refuses to run as root
 _INIT_SECONDS: Final = 60
+_WRONG: Final = re.compile(r"error:|FATAL|PANIC|could not", re.IGNORECASE)
 
 
 def find_programs() -> Path | None:
@@ -74,8 +76,13 @@ def _initialize(programs: Path, folder: Path, user: str | None) -> None:
         check=False,
     )
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines() or ["initdb failed"]
-        raise StartupError(f"cannot make a PostgreSQL cluster in {folder}: {said[-1]}")
+        raise StartupError(f"cannot make a PostgreSQL cluster in {folder}: {reason(done.stderr)}")
+
+
+def reason(said: str) -> str:
+    """The line in which a program of PostgreSQL says what is wrong; it may go on to say what it does about it."""
+    lines = said.strip().splitlines() or ["it does not say why"]
+    return next((line for line in reversed(lines) if _WRONG.search(line)), lines[-1])
 
 
 def _user() -> str | None:
