@@ -206,7 +206,7 @@ async def test_who_has_not_said_what_it_wants_is_told_that_the_server_stops() ->
 async def test_a_reader_that_takes_nothing_does_not_keep_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sync.gateway.server._DRAIN_SECONDS", 600)
     log = LogMaker()
-    async with asyncio.timeout(60) as patience, httpx.AsyncClient() as http:
+    async with asyncio.timeout(180) as patience, httpx.AsyncClient() as http:
         async with open_server(log.source) as client:
             http.base_url = httpx.URL(client.http)
             connecting = socket_of(http, max_queue=1, ping_interval=None)  # it would leave by itself
