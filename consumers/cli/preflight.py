@@ -159,9 +159,12 @@ def _refuse_unwritten(folder: Path) -> None:
 
 
 def _plan(data_dir: Path, ports: Ports, bus: Bus, topic_prefix: str, database: str, order_workers: int) -> Plan:
+    chosen: dict[int, str] = {}
     with ExitStack() as stack:  # all stay bound until the last is chosen, so that none is chosen twice
 
         def free(port: int, option: str) -> int:
+            if port and chosen.setdefault(port, option) != option:
+                raise StartupError(f"{chosen[port]} and {option} are both {port}: choose another for one of them")
             return stack.enter_context(held(f"{HOST}:{port}", otherwise=f"choose another with {option}"))
 
         grpc = {name: f"{HOST}:{free(port, f'--{name}-port')}" for name, port in ports.grpc.items()}

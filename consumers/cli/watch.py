@@ -9,7 +9,7 @@ from stateset.order.v1.order_pb2 import OrderState
 from stateset_client import EARLIEST, LATEST, EventStream, StateSetError
 
 from consumers.cli.console import complain, first, say
-from consumers.cli.refusals import told
+from consumers.cli.refusals import told, unanswered
 from infra.runtime.lifespan import StartupError, run
 
 _OPEN_SECONDS: Final = 10.0
@@ -45,7 +45,7 @@ async def _follow(options: Namespace) -> None:
             async with asyncio.timeout(_OPEN_SECONDS):
                 await stream.opened()
         except TimeoutError as error:
-            raise StartupError(f"{options.address} does not answer: is it up? See `stateset up`") from error
+            raise StartupError(unanswered(options.address)) from error
         async for batch in stream:
             for event in batch.events:
                 say(line(event))

@@ -39,7 +39,8 @@ _TEXTS: Final = frozenset(
 # json_format wraps a message of this kind around the error of each field on the way.
 _WITHIN: Final = re.compile(r"Failed to parse (\w+) field: ")
 _NAME_MAX: Final = 100
-_WHOLE: Final = re.compile("-?[0-9]{1,40}")
+_DIGITS_MAX: Final = 40  # no field holds as many
+_WHOLE: Final = re.compile(f"-?[0-9]{{1,{_DIGITS_MAX}}}")
 _BASE64: Final = re.compile("[A-Za-z0-9+/_-]*={0,2}")
 # As texts, values are what JSON and the contracts call them; Python reads more, such as 1_000.
 _SPELLINGS: Final[Mapping[str, re.Pattern[str]]] = {
@@ -83,10 +84,19 @@ def json_of(body: bytes) -> Any:  # noqa: ANN401 - any JSON
         raise InvalidRequestError([Violation("", f"the body has more than {VALUES_MAX} values")])
     try:
         return json.loads(
-            body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite_number
+            body.decode(),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite_number,
+            parse_int=_whole_number,
         )
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError([Violation("", "the body is no JSON of objects whose names are unlike")]) from error
+        told = (
+            str(error)
+            if isinstance(error, (json.JSONDecodeError, _StricterError))
+            else "it is not UTF-8, or nested too deeply"
+        )
+        raise InvalidRequestError([Violation("", f"the body is no JSON: {told}")]) from error
 
 
 def _body_of(rule: Rule, body: bytes) -> Any:  # noqa: ANN401 - any JSON
@@ -241,20 +251,30 @@ def _value_at(message: Message, path: str) -> Any:  # noqa: ANN401 - a field of 
     return value
 
 
+class _StricterError(ValueError):
+    """Python would take for JSON what is none."""
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     tree = dict(pairs)
     if len(tree) != len(pairs):
-        raise ValueError("a name is given twice")
+        raise _StricterError("a name is given twice in one object")
     "".join(tree).encode()  # ValueError: half a surrogate, of which no error could tell
     return tree
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+    raise _StricterError(f"{name} is no number")
 
 
 def _finite_number(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError("a number is too large")
+        raise _StricterError("a number is too large")
     return number
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > _DIGITS_MAX:
+        raise _StricterError("a number is too large")
+    return int(text)

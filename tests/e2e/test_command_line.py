@@ -19,6 +19,7 @@ from tests.harness.e2e_command_line import (
     stateset_up,
 )
 from tests.harness.order_service import order_service
+from tests.harness.ports import free_ports
 from tests.harness.system_children import is_running
 from tests.harness.waiting import eventually
 
@@ -92,6 +93,13 @@ async def test_a_port_in_use_is_refused_before_anything_is_made(option: str, tmp
 
     assert f"cannot listen on 127.0.0.1:{port}" in said_why(outcome)
     assert f"choose another with {option}" in outcome.err
+    assert content(tmp_path) == {}
+
+
+async def test_a_port_for_two_purposes_is_refused_by_the_names_of_both(tmp_path: Path) -> None:
+    [port], options = map(str, free_ports(1)), ("up", "--data-dir", str(tmp_path / "new"), *free_options())
+    outcome = await stateset(*options, "--sync-port", port, "--http-port", port)
+    assert f"--sync-port and --http-port are both {port}: choose another" in said_why(outcome)
     assert content(tmp_path) == {}
 
 

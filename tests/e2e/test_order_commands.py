@@ -41,6 +41,16 @@ async def test_a_refusal_is_one_line_that_says_why(tmp_path: Path) -> None:
     assert "quantity" in invalid.err
 
 
+@pytest.mark.parametrize(
+    "command", [("get", "o-1"), ("list",), ("place", "--customer", "c-1", "--line", "tea:1:1"), ("watch",)]
+)
+async def test_an_address_at_which_nobody_speaks_is_told(command: tuple[str, ...]) -> None:
+    address = free_address()
+    outcome = await stateset(*command, "--address", address)
+    assert (outcome.code, outcome.out) == (2 if command == ("watch",) else 1, "")
+    assert outcome.err.endswith(f"{address} does not answer: is it up? See `stateset up`\n")
+
+
 @pytest.mark.parametrize(("command", "service"), [(("get", "o-1"), "Order Service"), (("watch",), "Sync Server")])
 async def test_another_service_at_the_address_is_told(command: tuple[str, ...], service: str) -> None:
     server, address = grpc.aio.server(), free_address()

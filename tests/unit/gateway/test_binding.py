@@ -125,25 +125,26 @@ def test_a_body_that_says_what_no_field_can_hold_is_refused(body: bytes, fields:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "told"),
     [
-        b"",
-        b"{",
-        b"\xff",
-        b'{"a": 1, "a": 2}',
-        b'{"\\ud800": 1}',
-        b'[{"a": {"\\udfff": 1}}]',
-        b'{"a": NaN}',
-        b'{"a": -Infinity}',
-        b'{"a": 1e400}',
-        b"[" * 100_000,
-        b'{"a": ' + b"9" * 5_000 + b"}",
-        '{"a": 1}'.encode("utf-16"),
+        (b"", "Expecting value: line 1 column 1"),
+        (b"{", "Expecting property name .*: line 1 column 2"),
+        (b"\xff", "not UTF-8"),
+        (b'{"a": 1, "a": 2}', "a name is given twice"),
+        (b'{"\\ud800": 1}', "not UTF-8"),
+        (b'[{"a": {"\\udfff": 1}}]', "not UTF-8"),
+        (b'{"a": NaN}', "NaN is no number"),
+        (b'{"a": -Infinity}', "-Infinity is no number"),
+        (b'{"a": 1e400}', "a number is too large"),
+        (b"[" * 100_000, f"{VALUES_MAX} values"),
+        (b"[" * (VALUES_MAX - 1), "nested too deeply"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", "a number is too large"),
+        ('{"a": 1}'.encode("utf-16"), "not UTF-8"),
     ],
-    ids=lambda body: repr(body[:12]),
+    ids=lambda value: repr(value[:12]),
 )
-def test_what_is_no_json_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidRequestError):
+def test_what_is_no_json_is_refused_with_the_reason(body: bytes, told: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"body .*{told}"):
         json_of(body)
 
 
