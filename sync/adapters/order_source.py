@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
 import grpc.aio
@@ -43,7 +43,6 @@ _PAGE_ORDERS: Final = 500
 _PAGE_SECONDS: Final = 10.0
 _PAUSE_SECONDS: Final = 0.05
 _PAUSE_SECONDS_MAX: Final = 2.0
-_SAYINGS_MAX: Final = 1_024
 _HOLD_SECONDS: Final = 5.0  # between two sayings; the log is kept for longer than that anyway
 _log = get_logger(__name__)
 
@@ -167,17 +166,16 @@ class OrderSource:
             self._held = position
 
     async def _subscribe(self, start: Position) -> AsyncGenerator[Sequence[Batch], None]:
-        says: asyncio.Queue[stream_pb2.ClientFrame] = asyncio.Queue(_SAYINGS_MAX)
         opening = _open(start, ())
         opening.credit.CopyFrom(stream_pb2.Credit(events=_CREDIT_EVENTS, bytes=_CREDIT_BYTES))
-        says.put_nowait(stream_pb2.ClientFrame(open=opening))
-        call = self._orders.SubscribeOrderEvents(_requests(says))
+        call = self._orders.SubscribeOrderEvents()
         try:
+            await _say(call, stream_pb2.ClientFrame(open=opening))
             async for frame in _frames(call):
                 batches = [batch_from_wire(batch) for batch in frame.events.batches]
                 if batches:
                     yield batches
-                    await says.put(_grant_back(batches))
+                    await _say(call, _grant_back(batches))
         finally:
             call.cancel()
 
@@ -226,11 +224,11 @@ async def _frames(call: Any) -> AsyncIterator[order_frame_pb2.ServerFrame]:  # n
         yield response.frame
 
 
-async def _requests(
-    says: asyncio.Queue[stream_pb2.ClientFrame],
-) -> AsyncIterator[order_service_pb2.SubscribeOrderEventsRequest]:
-    while True:
-        yield order_service_pb2.SubscribeOrderEventsRequest(frame=await says.get())
+async def _say(call: Any, frame: stream_pb2.ClientFrame) -> None:  # noqa: ANN401 - gRPC's generic call
+    """Sends a frame. After the stream's end nobody misses it, and whoever reads on meets that end."""
+    with suppress(asyncio.InvalidStateError):
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            await call.write(order_service_pb2.SubscribeOrderEventsRequest(frame=frame))
 
 
 def _open(start: Position, shards: Sequence[int]) -> stream_pb2.Open:

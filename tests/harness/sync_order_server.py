@@ -11,6 +11,7 @@ from infra.kernel.position import Position
 from infra.runtime.grpc.call import Call
 from infra.runtime.grpc.draining import Draining
 from infra.runtime.grpc.server import Service, open_server
+from infra.runtime.grpc.status import StoppingError
 from infra.runtime.grpc.wire import position_from_wire, position_to_wire, timestamp_to_wire
 from sync.adapters.wire import pieces_to_wire
 from sync.domain.log import Batch
@@ -21,7 +22,7 @@ _EVERYTHING = Limits(events_max=1 << 30, bytes_max=1 << 30)
 
 
 class FakeOrderService:
-    """Serves a log; says GoAway, forgets batches and counts openings as the test wants it to."""
+    """Serves a log; says GoAway, breaks streams, forgets batches and counts openings as the test wants it to."""
 
     def __init__(self, log: LogMaker) -> None:
         self.openings: list[stream_pb2.Open] = []
@@ -29,6 +30,7 @@ class FakeOrderService:
         self.grants: list[stream_pb2.Credit] = []
         self.acks: list[stream_pb2.Ack] = []
         self.leave_after_batches: int | None = None
+        self.breaks = 0
         self.hears = asyncio.Event()
         self.hears.set()
         self.keep: Callable[[Batch], bool] = lambda _: True
@@ -95,6 +97,9 @@ class FakeOrderService:
 
     async def _frames(self, opening: stream_pb2.Open) -> AsyncGenerator[bytes, None]:
         self.openings.append(opening)
+        if self.breaks:
+            self.breaks -= 1
+            raise StoppingError
         start = position_from_wire(opening.start.position)
         shards: Sequence[int] = opening.shards or range(self._log.shards)
         sent = 0

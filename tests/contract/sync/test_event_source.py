@@ -268,3 +268,16 @@ async def test_a_source_outlives_its_server(monkeypatch: pytest.MonkeyPatch) -> 
                 if total == 15:
                     break
         assert len(fake.openings) > 1
+
+
+async def test_streams_that_break_leave_nothing_behind(ordered: Sourced) -> None:
+    assert ordered.fake is not None
+    ordered.log.groups(3)
+    async with aclosing(ordered.source.follow(ordered.log.earliest)) as arrivals:
+        await anext(arrivals)
+        tasks = len(asyncio.all_tasks())
+    ordered.fake.breaks = 5
+    async with aclosing(ordered.source.follow(ordered.log.earliest)) as arrivals:
+        await anext(arrivals)
+        assert len(ordered.fake.openings) == 1 + 6
+        await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
