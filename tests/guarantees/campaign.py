@@ -18,6 +18,7 @@ from tests.harness.faults_system import System, announce, check_deaths, check_to
 from tests.harness.waiting import eventually_async
 
 _READ_SECONDS: Final = 30.0
+_OPERATIONS_APART: Final = 45  # eight clients have sixteen under way at most
 
 
 async def withstand(
@@ -39,8 +40,8 @@ async def withstand(
         beside: Entered while the faults happen.
     """
     each = times()
-    operations = commands_for(sum(fault.times(each) for fault in faults))
-    due = schedule(system.seed, operations, faults, each)
+    operations = commands_for(sum(fault.times(each) for fault in faults), apart=_OPERATIONS_APART)
+    due = schedule(system.seed, operations, faults, each, apart=_OPERATIONS_APART)
     announce(system, due, operations)
     grpc = system.plan.grpc
     services = Services(

@@ -13,8 +13,7 @@ from infra.runtime.supervisor import Child
 from tests.harness.waiting import eventually
 
 RESTART_SECONDS = 180.0  # a broker takes eight by itself, a minute with what deleted topics left on a crowded machine
-COMMANDS_APART = 90
-_JITTER = 10  # commands; what is left between two faults is more than the replay has in flight
+_JITTER = 10  # commands
 _MANY_TIMES = 50
 _MANY_COMMANDS = 20_000  # of a campaign in which each fault happens so many times
 _COMMANDS_PER_ORDER_MIN = 4.5
@@ -72,24 +71,29 @@ def times() -> int:
     return int(os.environ.get("FAULTS") or 5)
 
 
-def commands_for(faults: int) -> int:
-    """How many commands give each of so many faults an instant of its own; a long campaign has many in any case."""
-    return max((faults + 2) * COMMANDS_APART, _MANY_COMMANDS if times() >= _MANY_TIMES else 0)
+def commands_for(faults: int, *, apart: int) -> int:
+    """How many commands give each of so many faults an instant of its own; a long campaign has many in any case.
+
+    Args:
+        faults: All of them.
+        apart: So many commands lie between two on average. Who sends them has fewer in flight, by twice the jitter.
+    """
+    return max((faults + 2) * apart, _MANY_COMMANDS if times() >= _MANY_TIMES else 0)
 
 
-def orders_for(faults: int) -> int:
+def orders_for(faults: int, *, apart: int) -> int:
     """How many orders give each of so many faults an instant of its own."""
-    return max(_REPLAYED_ORDERS_MIN, round(commands_for(faults) / _COMMANDS_PER_ORDER_MIN))
+    return max(_REPLAYED_ORDERS_MIN, round(commands_for(faults, apart=apart) / _COMMANDS_PER_ORDER_MIN))
 
 
-def schedule(seed: int, commands: int, faults: Sequence[Fault], times: int) -> list[tuple[int, Fault]]:
+def schedule(seed: int, commands: int, faults: Sequence[Fault], times: int, *, apart: int) -> list[tuple[int, Fault]]:
     """After how many answered commands which fault happens: as often as each should, never at the end, in any order."""
     drawn = random.Random(seed)  # noqa: S311 - the seed is the point
     all_of_them = [fault for fault in faults for _ in range(fault.times(times))]
     drawn.shuffle(all_of_them)
-    slots = sorted(drawn.sample(range(1, commands // COMMANDS_APART), len(all_of_them)))
+    slots = sorted(drawn.sample(range(1, commands // apart), len(all_of_them)))
     return [
-        (slot * COMMANDS_APART + drawn.randrange(-_JITTER, _JITTER), fault)
+        (slot * apart + drawn.randrange(-_JITTER, _JITTER), fault)
         for slot, fault in zip(slots, all_of_them, strict=True)
     ]
 

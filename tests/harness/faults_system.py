@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from consumers.cli.arguments import EMBEDDED_POSTGRES, SHARDS, SQLITE
 from consumers.cli.bus import direct
@@ -22,6 +23,8 @@ from tests.harness.faults import Campaign, Fault, Nobody, Progress, Victim, orde
 from tests.harness.kafka_records import headers_of, read_topic
 from tests.harness.ports import free_system
 from tests.harness.tcp_proxy import CommitCutter
+
+_COMMANDS_APART: Final = 90  # the replay has those of 64 orders under way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +105,8 @@ def _public_folder() -> Path:
 async def survive(system: System, faults: Sequence[Fault]) -> None:
     """Replays orders while each fault happens several times, and asserts that the demo's report is right afterwards."""
     each = times()
-    work = await Work.load(orders_for(sum(fault.times(each) for fault in faults)))
-    due = schedule(system.seed, work.commands, faults, each)
+    work = await Work.load(orders_for(sum(fault.times(each) for fault in faults), apart=_COMMANDS_APART))
+    due = schedule(system.seed, work.commands, faults, each, apart=_COMMANDS_APART)
     announce(system, due, work.commands)
 
     async with asyncio.TaskGroup() as tasks:

@@ -166,11 +166,11 @@ def test_the_command_compares_and_writes_it_down(tmp_path: Path) -> None:
 
 def test_what_the_machine_lacks_is_said_last_and_the_other_benches_run(tmp_path: Path) -> None:
     lacking = {"PATH": "", "JAVA_HOME": "", "STATESET_KAFKA_BOOTSTRAP_SERVERS": ""}
-    done, entries = bench(tmp_path, "--rounds", "1", "--seconds", "0.3", "relay", "fanout", **lacking)
+    done, entries = bench(tmp_path, "--rounds", "1", "--seconds", "0.3", "relay", "stalled_reader", **lacking)
 
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1] == "relay: not run without Kafka: Java 17 or newer is not on the PATH"
-    assert set(entries) == {"fanout_cpu_ratio"}
+    assert set(entries) == {"stalled_reader_bytes"}
 
 
 @pytest.mark.parametrize(
