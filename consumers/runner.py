@@ -128,7 +128,8 @@ class Frontier:
         """The store includes everything below `reached`; `progress` says when that is the whole log."""
         before, self.position = self.position, position_from_wire(reached)
         if progress is not None and self.position.covers(position_from_wire(progress.at)):
-            self._as_of_us = timestamp_from_wire(progress.as_of)
+            # A Sync Server that does not know yet, as it was just started, takes nothing back.
+            self._as_of_us = timestamp_from_wire(progress.as_of) or self._as_of_us
         if before == self.position:
             return
         COMMITS.inc()

@@ -154,12 +154,12 @@ class MemoryLog:
             del self._replies[key], self._reply_times_us[key]
         return len(old[:replies_max])
 
-    async def due_orders(self, time_us: int, orders_max: int) -> list[str]:
+    async def due_orders(self, time_us: int, orders_max: int, skip: int = 0) -> list[str]:
         """See `Log.due_orders`."""
         due = [
             (order.due_time_us, order.order_id) for order, _ in self._orders.values() if order.due_time_us is not None
         ]
-        return [order_id for due_time_us, order_id in sorted(due) if due_time_us <= time_us][:orders_max]
+        return [order_id for due_time_us, order_id in sorted(due) if due_time_us <= time_us][skip:][:orders_max]
 
     async def read_record(self, key: RecordKey) -> History | None:
         """See `Records.read_record`."""

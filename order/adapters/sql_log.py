@@ -241,9 +241,9 @@ class SqlLog:
         """See `Log.forget_replies`."""
         return await self._write(lambda connection: sql_replies.forget(connection, before_us, replies_max))
 
-    async def due_orders(self, time_us: int, orders_max: int) -> list[str]:
+    async def due_orders(self, time_us: int, orders_max: int, skip: int = 0) -> list[str]:
         """See `Log.due_orders`."""
-        query = due_query(time_us, orders_max)
+        query = due_query(time_us, orders_max, skip)
         return list(await self._read(lambda connection: connection.execute(query).scalars().all()))
 
     async def digest(self, term: Term) -> tuple[Position, Digest]:

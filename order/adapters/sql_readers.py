@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 
 from infra.runtime.subscriptions import refuse_more
 from order.adapters.sql_tables import LOG, LOG_FLOORS, LOG_SUBSCRIPTIONS
@@ -21,8 +21,8 @@ def opened(connection: Connection, name: str, *, subscriptions_max: int) -> tupl
     if newest is None:
         kept = connection.execute(select(func.count()).select_from(LOG_SUBSCRIPTIONS)).scalar_one()
         refuse_more(kept, subscriptions_max)
-        newest = 1 + int(connection.execute(select(LOG.c.forgotten_epoch)).scalar_one())
-        connection.execute(insert(LOG_SUBSCRIPTIONS).values(name=name, delivery_epoch=newest))
+        first = 1 + int(connection.execute(select(LOG.c.forgotten_epoch)).scalar_one())
+        newest = connection.execute(_MAKE, {"name": name, "first": first}).scalar_one()
     floors = connection.execute(select(LOG_FLOORS.c.shard, LOG_FLOORS.c.next_seq).where(LOG_FLOORS.c.name == name))
     return newest, {row.shard: row.next_seq for row in floors}
 
@@ -61,6 +61,12 @@ def forget(connection: Connection, name: str) -> bool:
     return True
 
 
+_MAKE: Final = text(  # unless another process has made it at this moment
+    """
+    INSERT INTO log_subscriptions (name, delivery_epoch) VALUES (:name, :first)
+    ON CONFLICT (name) DO UPDATE SET delivery_epoch = log_subscriptions.delivery_epoch + 1 RETURNING delivery_epoch
+    """
+)
 _MOVE_FLOOR: Final = text(
     """
     INSERT INTO log_floors (name, shard, next_seq) VALUES (:name, :shard, :next_seq)

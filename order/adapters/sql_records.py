@@ -44,7 +44,8 @@ class SqlRecords:
         return [history_from_bytes(kind, body) for body in bodies]
 
 
-def due_query(time_us: int, orders_max: int) -> Select[Any]:
+def due_query(time_us: int, orders_max: int, skip: int = 0) -> Select[Any]:
     """See `Log.due_orders`."""
     key = (ORDERS.c.due_time_us, ORDERS.c.order_id)
-    return select(ORDERS.c.order_id).where(ORDERS.c.due_time_us <= time_us).order_by(*key).limit(orders_max)
+    due = select(ORDERS.c.order_id).where(ORDERS.c.due_time_us <= time_us).order_by(*key)
+    return due.limit(orders_max).offset(skip)

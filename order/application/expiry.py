@@ -47,23 +47,39 @@ class Expiry:
             yield
 
     async def _run(self) -> None:
+        waiting = 0
         while True:
+            found = failed = 0
             try:
-                found = await self._expire_due()
+                found, failed = await self._expire_due(waiting)
             except _WAITING as error:
                 _log.warning("orders that are due wait", error=str(error))
-                found = 0
-            if found < _ORDERS_MAX:
+            waiting = waiting + failed if found == _ORDERS_MAX else 0
+            if found < _ORDERS_MAX or failed:
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    async def _expire_due(self) -> int:
-        """Expires the orders that are due, or as many as are taken at a time; how many were tried."""
+    async def _expire_due(self, waiting: int) -> tuple[int, int]:
+        """Expires the orders that are due, or as many as are taken at a time.
+
+        Args:
+            waiting: How many of those that have been due for longest are passed over: they could not be expired just
+                now, such as those of a shard that takes no commands, and nobody else's are to wait for them.
+
+        Returns:
+            How many were tried, and of how many that failed.
+        """
         now_us = self._clock.now_us()
-        due = await self._log.due_orders(now_us, _ORDERS_MAX)
+        due = await self._log.due_orders(now_us, _ORDERS_MAX, waiting)
         async with asyncio.timeout(_EXPIRE_SECONDS):
-            replies = await asyncio.gather(*(self._writer.submit(self._submission(each, now_us)) for each in due))
+            tries = (self._writer.submit(self._submission(each, now_us)) for each in due)
+            outcomes = await asyncio.gather(*tries, return_exceptions=True)
+        replies = [each for each in outcomes if not isinstance(each, BaseException)]
         EXPIRED.inc(sum(not reply.refused for reply in replies))
-        return len(due)
+        for error in {str(each): each for each in outcomes if isinstance(each, BaseException)}.values():
+            if not isinstance(error, _WAITING):
+                raise error
+            _log.warning("orders that are due wait", error=str(error))
+        return len(due), len(due) - len(replies)
 
     def _submission(self, order_id: str, now_us: int) -> Submission:
         return Submission(

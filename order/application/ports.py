@@ -223,8 +223,11 @@ class Log(Protocol):
     async def forget_replies(self, before_us: int, replies_max: int) -> int:
         """Forgets replies stored before that time, at most so many; returns how many those were."""
 
-    async def due_orders(self, time_us: int, orders_max: int) -> list[str]:
-        """Ids of orders with open units whose `expire_time_us` is not after the time, the longest overdue first."""
+    async def due_orders(self, time_us: int, orders_max: int, skip: int = 0) -> list[str]:
+        """Ids of orders with open units whose `expire_time_us` is not after the time, the longest overdue first.
+
+        The first `skip` of them are left out.
+        """
 
     async def digest(self, term: Term) -> tuple[Position, Digest]:
         """The digest over (order id, version) of every matching order, and its position: one snapshot.

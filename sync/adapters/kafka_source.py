@@ -54,7 +54,7 @@ class KafkaSource:
     def __init__(
         self, orders: EventSource, cluster: Cluster, *, topic_prefix: str = "", stall_seconds: float = 10.0
     ) -> None:
-        """Orders answers for the log itself; a larger stall_seconds tolerates a slower relay."""
+        """Orders answers for the log itself; stall_seconds is for tests, which do not wait for as long."""
         self._orders = orders
         self._cluster = cluster
         self._topic = EVENTS.name(topic_prefix)

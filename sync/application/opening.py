@@ -79,6 +79,16 @@ class Openings:
             redelivered_below=await self._beyond_all_sent() if may_repeat else None,
         )
 
+    async def holds(self, key: SubscriptionKey, terms: Terms) -> bool:
+        """Whether the stream's shards are still its own; asked once it is known here.
+
+        What took them before, such as a Seek, ended the streams that were known then.
+        """
+        stored = await self._subscriptions.find(key)
+        return stored is not None and all(
+            stored.floors[shard].delivery_epoch == terms.delivery_epoch for shard in terms.selection.shards
+        )
+
     def _terms(self, asked: Open, selection: Selection, start: tuple[int, ...]) -> Terms:
         """Those of a stream that has no subscription."""
         return Terms(

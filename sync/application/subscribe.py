@@ -109,8 +109,11 @@ class Streams:
             self._opening -= 1
         stream = Stream(terms, key, self._common, self._beats)
         self._open.add(stream)
-        helpers = self._help(stream, requests)
+        helpers: list[asyncio.Task[None]] = []
         try:
+            if key is not None and not await self._openings.holds(key, terms):
+                stream.fail(FencedError(key.name))
+            helpers += self._help(stream, requests)
             if self._draining:
                 stream.drain()
             yield stream

@@ -16,7 +16,7 @@ from sync.domain.coverage import Coverage
 from sync.domain.diversion import Diversion
 from sync.domain.done_set import Floor, Retried
 from sync.domain.lines import Delivery, Line, Lines, State
-from sync.domain.outcome import AckItem, Outcome, Verdict
+from sync.domain.outcome import PARKS, AckItem, Outcome, Verdict
 from sync.domain.parking import Mark, Marks, ParkedEvent
 from sync.domain.ring import Limits, PassingEvent
 from sync.domain.settlement import Changes
@@ -149,7 +149,8 @@ class Deliveries:
             verdict.statuses.append(status)
             if status is None:
                 verdict.changes.shards.add(item.shard)
-                self.breaker.saw(now, retry=item.outcome is Outcome.RETRY)
+                if item.outcome not in PARKS:  # of which `settled` knows more
+                    self.breaker.saw(now, retry=item.outcome is Outcome.RETRY)
                 self._take_in(item, verdict, now, now_us)
         if verdict.moves_parked:
             self._parking += 1
@@ -200,7 +201,8 @@ class Deliveries:
             self._coverage.finish_ahead(*each.at)
         if verdict.parking and parking_full:
             self._unpark(verdict.parking, now)
-        else:
+        elif verdict.parking:
+            self.breaker.saw(now, retry=False)
             for each in verdict.parking:
                 self._lines.forget(each)
 
@@ -391,6 +393,9 @@ class Deliveries:
             if not each.parked:
                 self._marks.remove(*each.at)
         for each in deliveries:
-            if each.state is State.SENT:
-                self._wait_from(each.event.seq, self._lines.of(each), now)
+            line = self._lines.of(each)
+            if 0 < line.retrying < each.event.seq:
+                line.turn(each, State.WAITING)
+            elif each.state is State.SENT:
+                self._wait_from(each.event.seq, line, now)
         self._diversion.give_up(now)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from sync.domain.lines import Delivery
 from sync.domain.settlement import Changes
@@ -17,6 +18,10 @@ class Outcome(StrEnum):
     PARK = "PARK"
     PARK_KEY = "PARK_KEY"
     SKIP = "SKIP"
+
+
+PARKS: Final = frozenset({Outcome.PARK, Outcome.PARK_KEY})
+"""What an event is set aside by, if there is room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,6 @@ class Verdict:
         """By item, what became of it, once it is known what became of the changes."""
         parks = AckStatus.PARKING_FULL if parking_full else status
         return [
-            judged or (parks if item.outcome in (Outcome.PARK, Outcome.PARK_KEY) else status)
+            judged or (parks if item.outcome in PARKS else status)
             for item, judged in zip(self.items, self.statuses, strict=True)
         ]

@@ -142,14 +142,13 @@ class Session:
             term=self._selection.term,
         )
 
-    def offer(self) -> bool:
-        """Tells of new events in the ring, never waits; whether the stream is LIVE and keeps up with them."""
+    def offer(self) -> None:
+        """Tells of new events in the ring, never waits. A LIVE stream that leaves too many unread falls behind."""
         if self._phase is not Phase.LIVE:
-            return False
+            return
         self._unread_offers += 1
         if self._unread_offers > _OFFERS_MAX and self._fanout.has_more(self._selection, self._next_seqs):
             self._enter(Phase.BEHIND)
-        return self._phase is Phase.LIVE
 
     def grant(self, grant: Grant) -> None:
         """Lets more be sent."""

@@ -61,7 +61,7 @@ class Feed:
         self._from_stored = from_stored
         self._cursor: Cursor | None = None
         self._snapshot: SnapshotReader | None = None
-        self._in_snapshot = False
+        self._in_snapshot = spec.start.HasField("snapshot")
         self._arrivals = 0
         self._delivery_epoch = 0
         self._silence_seconds = _OPENED_SECONDS
@@ -140,8 +140,8 @@ class Feed:
     def _open(self) -> stream.Open:
         spec = stream.Open()
         spec.CopyFrom(self._spec)
-        if self._in_snapshot and self._snapshot is not None:
-            spec.start.CopyFrom(self._snapshot.start)
+        if self._in_snapshot:
+            spec.start.CopyFrom(self._spec.start if self._snapshot is None else self._snapshot.start)
         elif self._cursor is not None and self._from_stored:
             spec.start.point = stream.START_POINT_STORED  # what is finished lies with the server, event by event
         elif self._cursor is not None:
@@ -198,7 +198,8 @@ class Feed:
             self._silence_seconds = SILENCES_MAX * opened.heartbeat_interval.ToMicroseconds() / 1e6
         if self._cursor is not None:
             self._cursor.check_log(opened.position)
-        if self._cursor is not None and not self._from_stored:
+        anew = self._from_stored or (self._in_snapshot and self._snapshot is None)
+        if self._cursor is not None and not anew:
             self._cursor.check_reopened(opened.position)
             return
         shards = tuple(opened.shards) or tuple(range(len(opened.position.next_seq)))
@@ -234,9 +235,8 @@ class Feed:
         return replace(batch, events=news)
 
     def _on_snapshot_begin(self, begin: stream.SnapshotBegin, _size_bytes: int) -> None:
-        if not self._in_snapshot:
+        if self._snapshot is None:  # else it is gone on with
             self._snapshot = SnapshotReader(begin)
-            self._in_snapshot = True
 
     def _on_snapshot_orders(self, orders: SnapshotOrders, size_bytes: int) -> None:
         self._backoff.reset()

@@ -140,7 +140,8 @@ class EventStream:
     async def snapshot(self) -> AsyncIterator[SnapshotPart]:
         """The orders, part by part, of a stream that starts with a snapshot; to be read before the events.
 
-        There are none where the stream does not start so, nor once they were read.
+        There are none where the stream does not start so, nor once they were read. A subscription acks `part.begin`
+        once it has them all: what was recorded before is done then, and does not come where events are settled singly.
 
         Raises:
             StateSetError: The stream has ended for good, and everything that came before has been taken.

@@ -280,19 +280,6 @@ class TopicAdmin:
             )
 
 
-async def check_topics(cluster: Cluster, *, shards: int, topic_prefix: str) -> None:
-    """Looks whether the topics are there and fit the log, before anything is read or published.
-
-    Raises:
-        StartupError: One is missing or has another number of partitions than the log has shards; or Kafka is away.
-    """
-    found = await TopicAdmin(cluster, shards=shards, prefix=topic_prefix).diff()
-    _refuse_partitions(found)
-    for difference in found:
-        if difference.is_missing:
-            raise StartupError(f"{difference}; {_TO_MEND}")
-
-
 def _refuse_partitions(found: Iterable[Difference]) -> None:
     for difference in found:
         if difference.what == "partitions":

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from infra.runtime.kafka.admin import BrokerAwayError, TopicAdmin, check_topics
+from infra.runtime.kafka.admin import BrokerAwayError, TopicAdmin
 from infra.runtime.kafka.cluster import Cluster
 from infra.runtime.lifespan import StartupError
 from infra.runtime.topics import EVENTS, STATE, TOPICS
@@ -17,7 +17,6 @@ async def test_topics_that_are_missing_are_made_and_then_nothing_differs(kafka: 
     await admin.apply()
     assert await admin.diff() == []
     assert await admin.apply() == []
-    await check_topics(kafka.cluster, shards=3, topic_prefix=kafka.prefix)
 
 
 async def test_a_configuration_that_drifted_is_told_and_corrected(kafka: Kafka) -> None:
@@ -26,7 +25,6 @@ async def test_a_configuration_that_drifted_is_told_and_corrected(kafka: Kafka) 
     await set_retention(kafka, "1000")
     [told] = await admin.diff()
     assert str(told) == f"{EVENTS.name(kafka.prefix)}: retention.ms is 1000, and should be 604800000"
-    await check_topics(kafka.cluster, shards=2, topic_prefix=kafka.prefix)
     await admin.apply()
     assert await admin.diff() == []
 
@@ -77,7 +75,7 @@ async def test_another_number_of_partitions_is_refused_in_one_line_and_left_alon
     ):
         await other.apply()
     with pytest.raises(StartupError, match="has 2 partitions, and the log 3 shards"):
-        await check_topics(kafka.cluster, shards=3, topic_prefix=kafka.prefix)
+        await other.provide()
     assert await TopicAdmin(kafka.cluster, shards=2, prefix=kafka.prefix).diff() == []
 
 
@@ -100,17 +98,10 @@ async def test_topics_that_differ_in_partitions_leave_it_to_the_caller_how_many_
         await admin.partitions()
 
 
-async def test_a_topic_that_is_missing_is_named_with_its_remedy(kafka: Kafka) -> None:
-    with pytest.raises(
-        StartupError, match=f"{kafka.prefix}stateset.order.v1.events: missing; run `stateset topics apply`"
-    ):
-        await check_topics(kafka.cluster, shards=3, topic_prefix=kafka.prefix)
-
-
 async def test_a_broker_that_is_away_is_one_line() -> None:
     [port] = free_ports(1)
     with pytest.raises(BrokerAwayError, match=f"^no Kafka answers at 127.0.0.1:{port} ") as refused:
-        await check_topics(Cluster(servers=f"127.0.0.1:{port}"), shards=3, topic_prefix="")
+        await TopicAdmin(Cluster(servers=f"127.0.0.1:{port}"), shards=3, prefix="").diff()
     assert "\n" not in str(refused.value)
 
 

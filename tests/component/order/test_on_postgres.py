@@ -221,6 +221,13 @@ async def test_a_fence_waits_for_a_transaction_in_flight(url: str, ours: Process
         assert await fence == StoredReply(outcome=Outcome.COMMITTED, method="PlaceOrder", reply=b"reply")
 
 
+async def test_a_subscription_that_two_processes_make_at_once_is_made_once(url: str, ours: Process) -> None:
+    async with process(url) as other:
+        for number in range(10):
+            epochs = await asyncio.gather(*(each.log.open_subscription(f"new-{number}") for each in (ours, other)))
+            assert sorted(epoch for epoch, _ in epochs) == [1, 2]
+
+
 async def test_floors_that_move_while_their_reader_is_forgotten_are_forgotten_too(url: str, ours: Process) -> None:
     epoch, _ = await ours.log.open_subscription("gone")
     assert await ours.log.move_floors("gone", epoch, {1: 1})

@@ -1,6 +1,8 @@
 """Durable subscriptions made, read, moved and deleted by their owner, over real gRPC."""
 
+import asyncio
 from collections.abc import Awaitable
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -111,6 +113,28 @@ async def test_a_seek_ends_the_open_streams_as_fenced_and_the_next_one_starts_th
         assert list(again.frames[0].opened.position.next_seq) == list(middle.next_seq)
 
 
+async def test_a_seek_that_falls_into_an_opening_ends_the_stream_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, subscriptions = LogMaker(), MemorySubscriptions()
+    log.groups(5)
+    reached, go_on, view = asyncio.Event(), asyncio.Event(), subscriptions.parking.view
+
+    async def slow(*asked: Any, **more: Any) -> Any:  # noqa: ANN401 - passed on
+        reached.set()
+        await go_on.wait()
+        return await view(*asked, **more)
+
+    async with open_server(log.source, subscriptions=subscriptions) as client:
+        await create(client, "s-1", EARLIEST)
+        monkeypatch.setattr(subscriptions.parking, "view", slow)
+        stream = await client.subscribe(stream_pb2.Open(subscription="s-1", start=STORED, credit=PLENTY))
+        await reached.wait()
+        await seek(client, LATEST)
+        go_on.set()
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await stream.until_events(6)
+        assert refusal_of(ended.value)[1] == "FENCED"
+
+
 async def test_a_seek_to_a_time_starts_at_the_first_event_of_then_or_later() -> None:
     log = LogMaker()
     log.groups(5)
@@ -144,11 +168,15 @@ async def test_a_deleted_subscription_is_gone_and_its_streams_end() -> None:
 
 
 class DeletedWhenFound(MemorySubscriptions):
-    """Somebody deletes a subscription as soon as an opening has looked it up."""
+    """Somebody deletes a subscription as soon as an opening has looked it up, once."""
+
+    deleted = False
 
     async def find(self, key: SubscriptionKey) -> Subscription | None:
         found = await super().find(key)
-        await self.delete(key)
+        if not self.deleted:
+            self.deleted = True
+            await self.delete(key)
         return found
 
 

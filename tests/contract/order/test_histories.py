@@ -110,6 +110,7 @@ async def test_an_order_is_due_while_something_of_it_is_open(log: Log, writer: W
     assert await log.due_orders(3, 9) == []
     assert await log.due_orders(5, 9) == ["o-2", "o-1"]
     assert await log.due_orders(5, 1) == ["o-2"]
+    assert await log.due_orders(5, 9, 1) == ["o-1"]
     await carry_out(writer, CANCEL)
     assert await log.due_orders(5, 9) == ["o-2"]
 

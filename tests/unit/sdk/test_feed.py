@@ -11,7 +11,7 @@ from stateset.common.v1.position_pb2 import Position
 from stateset.order.v1.order_event_pb2 import OrderEvent
 from stateset.order.v1.order_frame_pb2 import EventBatch, Events, ServerFrame
 from stateset.stream.v1 import stream_pb2 as stream
-from stateset_client import StateSetError, StreamLimits, Subscription, UnavailableError
+from stateset_client import SNAPSHOT, StateSetError, StreamLimits, Subscription, UnavailableError
 from stateset_client.endpoint import Arrival, Link
 from stateset_client.feed import Feed
 from stateset_client.outage import Outage
@@ -100,6 +100,15 @@ class OpenLink:
 
     async def close(self) -> None:
         pass
+
+
+class BrokenLink(OpenLink):
+    """A stream that brings what it is given, and breaks."""
+
+    async def read(self) -> Arrival | None:
+        if self._frames:
+            return await super().read()
+        return await EndingLink(grpc.StatusCode.UNAVAILABLE, "it broke").read()
 
 
 OPENED = ServerFrame(opened=stream.Opened(position=Position(log_epoch="log", next_seq=[1])))
@@ -198,3 +207,25 @@ async def test_ranges_in_which_nothing_matched_do_not_pile_up_before_a_reader_th
     [batch] = (await feed.inbox.take(events_max=99, batches_max=99)).batches
     assert (batch.first_seq, batch.last_seq) == (1, 98)
     reading.cancel()
+
+
+async def test_a_stream_that_breaks_before_its_snapshot_begins_is_opened_with_it_again() -> None:
+    later = Position(log_epoch="log", next_seq=[9])
+    whole = OpenLink(
+        ServerFrame(opened=stream.Opened(position=later)),
+        ServerFrame(snapshot_begin=stream.SnapshotBegin(at=later)),
+        ServerFrame(snapshot_end=stream.SnapshotEnd(at=later)),
+    )
+    links, asked = [BrokenLink(OPENED), whole], list[stream.Open]()
+
+    def connect(spec: stream.Open) -> Link:
+        asked.append(spec)
+        return cast(Link, links.pop(0))
+
+    feed = Feed(connect, stream.Open(start=SNAPSHOT), StreamLimits(), address="sync:1", two_way=True)
+    reading = asyncio.create_task(feed.run())
+    async with asyncio.timeout(20):
+        part, _ = await feed.inbox.take_part()
+    reading.cancel()
+    assert (part.is_last, part.begin) == (True, later)
+    assert [each.start for each in asked] == [SNAPSHOT, SNAPSHOT]

@@ -33,6 +33,7 @@ from tests.harness.sync_log import EPOCH, LogMaker, orders_of
 SHARDS = 2
 ORDERS = 4
 KEY = SubscriptionKey(principal="p", name="s")
+NO_LIMITS = Limits(events_max=100, bytes_max=1 << 20)
 Event = order_event_pb2.OrderEvent
 Place = tuple[int, int]
 
@@ -443,6 +444,47 @@ def test_a_try_that_is_acked_by_a_position_lets_the_stream_go_on(paused: Subscri
     assert paused.session.acking.finish_through(floors, paused.now)
     paused.read()
     assert {order_id for order_id, queue in paused.queues.items() if queue} == {order_of(0, 1), order_of(0, 2)}
+
+
+@pytest.fixture
+def full() -> Deliveries:
+    """The account of a stream that was sent two events of an order; there is no room in the parking place."""
+    tracking = Tracking(
+        events_max=100,
+        bytes_max=1 << 20,
+        floors={0: Floor(next_seq=1, delivery_epoch=1)},
+        opened_us=0,
+        marks=(),
+        breaker=BreakerPolicy(pause_seconds=1.0),
+    )
+    account = Deliveries(tracking, (1,), 0.0)
+    account.pass_by([PassingEvent(0, seq, "o-1", b"event", 5) for seq in (1, 2)], 0.0)
+    return account
+
+
+def test_an_event_for_which_there_is_no_room_waits_behind_one_that_comes_again_later(full: Deliveries) -> None:
+    parking = full.judge([AckItem(shard=0, seq=2, outcome=Outcome.PARK)], 0.0, 0)
+    retry = full.judge([AckItem(shard=0, seq=1, outcome=Outcome.RETRY, delay_seconds=3600.0)], 0.1, 0)
+    full.settled(parking, 0.2, parking_full=True)
+    full.settled(retry, 0.2, parking_full=False)
+    assert full.next_redelivery(3600.0, NO_LIMITS) is None
+    redelivery = full.next_redelivery(3600.1, NO_LIMITS)
+    assert redelivery is not None
+    assert len(redelivery.deliveries) == 2
+
+
+def test_the_pause_grows_while_the_parking_place_stays_full_and_ends_with_it(full: Deliveries) -> None:
+    now, pauses = 0.0, []
+    for is_full in (True, True, True, False):
+        parking = full.judge([AckItem(shard=0, seq=1, outcome=Outcome.PARK)], now, 0)
+        full.settled(parking, now, parking_full=is_full)
+        if is_full:
+            pauses.append(full.breaker.due(now) - now)
+            now = full.breaker.due(now)
+            assert full.next_redelivery(now, NO_LIMITS) is not None
+            full.breaker.sent()
+    assert pauses == [1.0, 2.0, 4.0]
+    assert not full.breaker.paused
 
 
 stretches = st.lists(st.tuples(st.integers(1, 30), st.integers(1, 6)), max_size=12)
