@@ -40,7 +40,7 @@ class MemoryParking:
         """See `Parking.replay`."""
         self._revisions[key] += 1
         chosen = self._chosen(key, choice)
-        self._places[key] |= {place: replace(event, replaying=True) for place, event in chosen.items()}
+        self._places[key] |= {place: replace(event, replaying=True, due_us=0) for place, event in chosen.items()}
         return len(chosen)
 
     async def discard(self, key: SubscriptionKey, choice: Choice) -> int:
@@ -78,6 +78,9 @@ class MemoryParking:
             place[park.event.shard, park.event.seq] = park.event
         for unparked in settlement.changes.unparked:
             place.pop(unparked, None)
+        for at, retried in settlement.changes.parked_attempts.items():
+            if at in place:
+                place[at] = replace(place[at], **retried._asdict())
 
     def clear(self, key: SubscriptionKey) -> None:
         """Forgets the place: the subscription is gone, or its log."""

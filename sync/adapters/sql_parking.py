@@ -44,6 +44,8 @@ _PARKED: Final = Table(
     Column("attempts", Integer),
     Column("parked_time_us", BigInteger),
     Column("replaying", Boolean),
+    Column("due_us", BigInteger),
+    Column("delay_us", BigInteger),
 )
 _MARK: Final = (_PARKED.c.shard, _PARKED.c.seq, _PARKED.c.order_id, _PARKED.c.whole_order, _PARKED.c.replaying)
 _EVENT: Final = tuple(_PARKED.c[each.name] for each in fields(ParkedEvent))
@@ -58,20 +60,28 @@ _HELD: Final = """
 _PARK: Final = text(
     f"""
     INSERT INTO parked_events (
-        principal, name, shard, seq, order_id, chunk, whole_order, reason, attempts, parked_time_us, replaying
+        principal, name, shard, seq, order_id, chunk, whole_order, reason, attempts, parked_time_us, replaying, due_us,
+        delay_us
     )
     SELECT
         :principal, :name, :shard, :seq, :order_id, :chunk, :whole_order, :reason, :attempts, :parked_time_us,
-        :replaying
+        :replaying, :due_us, :delay_us
     WHERE {_HELD}
     ON CONFLICT (principal, name, shard, seq) DO UPDATE SET
         whole_order = excluded.whole_order, reason = excluded.reason, attempts = excluded.attempts,
-        parked_time_us = excluded.parked_time_us, replaying = excluded.replaying
+        parked_time_us = excluded.parked_time_us, replaying = excluded.replaying,
+        due_us = excluded.due_us, delay_us = excluded.delay_us
     """
 )
 _UNPARK: Final = text(
     f"""
     DELETE FROM parked_events
+    WHERE principal = :principal AND name = :name AND shard = :shard AND seq = :seq AND {_HELD}
+    """  # noqa: S608 - as above
+)
+_RETRY: Final = text(
+    f"""
+    UPDATE parked_events SET attempts = :attempts, due_us = :due_us, delay_us = :delay_us
     WHERE principal = :principal AND name = :name AND shard = :shard AND seq = :seq AND {_HELD}
     """  # noqa: S608 - as above
 )
@@ -100,7 +110,7 @@ class SqlParking:
         def work(connection: Connection) -> int:
             connection.execute(_REVISE, names(key))
             chosen = _PARKED.update().filter_by(**names(key)).where(_chosen(connection, key, choice))
-            return connection.execute(chosen.values(replaying=True)).rowcount
+            return connection.execute(chosen.values(replaying=True, due_us=0)).rowcount
 
         return await self._database.write(work)
 
@@ -150,6 +160,8 @@ def move(connection: Connection, settlement: Settlement, *, parked: bool) -> Non
         connection.execute(_PARK, {**owner, **asdict(park.event)})
     for shard, seq in settlement.changes.unparked:
         connection.execute(_UNPARK, {**owner, "shard": shard, "seq": seq})
+    for (shard, seq), retried in settlement.changes.parked_attempts.items():
+        connection.execute(_RETRY, {**owner, "shard": shard, "seq": seq, **retried._asdict()})
 
 
 def clear(connection: Connection, key: SubscriptionKey) -> None:

@@ -259,8 +259,12 @@ class Deliveries:
             event = PassingEvent(row.shard, row.seq, row.order_id, row.chunk, len(row.chunk))
             delivery = Delivery(event=event, first=row.seq, attempts=row.attempts, parked=True)
             line = self._lines.add(delivery)
+            is_retried = row.due_us > 0 and not line.waits  # else it comes with what waits before it
             line.turn(delivery, State.WAITING)
-            if not line.retrying:
+            if not line.retrying and is_retried:
+                due = self._due(Retried(row.attempts, row.due_us, row.delay_us))
+                self._wait_from(row.seq, line, max(now, due))
+            elif not line.retrying:
                 self._lines.schedule(line, now)
 
     def replayed_later(self, now: float) -> int:
@@ -341,9 +345,11 @@ class Deliveries:
             case Outcome.RETRY:
                 delivery.attempts += 1
                 self._wait_from(item.seq, line, now + item.delay_seconds)
-                if not delivery.parked:
-                    delay_us = round(item.delay_seconds * 1e6)
-                    retried = Retried(delivery.attempts, now_us + delay_us, delay_us)
+                delay_us = round(item.delay_seconds * 1e6)
+                retried = Retried(delivery.attempts, now_us + delay_us, delay_us)
+                if delivery.parked:
+                    verdict.changes.parked_attempts[delivery.at] = retried
+                else:
                     verdict.changes.attempts.setdefault(item.shard, {})[item.seq] = retried
             case Outcome.PARK:
                 delivery.attempts += 1

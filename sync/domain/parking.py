@@ -17,6 +17,8 @@ class ParkedEvent:
         whole_order: The later events of its order go with it.
         attempts: How often it was answered with RETRY, or parked.
         replaying: It is to be sent again, or has been and is not finished.
+        due_us: When, by the wall clock, if it was answered with RETRY since; 0 if at once.
+        delay_us: So long after that answer; see `Retried`.
     """
 
     shard: int
@@ -28,6 +30,8 @@ class ParkedEvent:
     attempts: int
     parked_time_us: int
     replaying: bool = False
+    due_us: int = 0
+    delay_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ class Changes:
         attempts: Events that were answered with RETRY, by shard and seq.
         parked: Set aside: all of them, or none where there is no room.
         unparked: Shard and seq of parked events that are finished.
+        parked_attempts: As `attempts`, of events that are parked and come again.
     """
 
     shards: set[int] = field(default_factory=set)
@@ -44,6 +45,7 @@ class Changes:
     attempts: dict[int, dict[int, Retried]] = field(default_factory=dict)
     parked: list[Park] = field(default_factory=list)
     unparked: list[tuple[int, int]] = field(default_factory=list)
+    parked_attempts: dict[tuple[int, int], Retried] = field(default_factory=dict)
 
     def finish(self, shard: int, stretch: Stretch) -> None:
         """The stretch is done."""

@@ -138,6 +138,25 @@ async def test_the_delay_of_a_retry_holds_on_the_next_stream_too(desk: Desk) -> 
         assert time.monotonic() - began > 1.4
 
 
+async def test_a_retry_of_what_came_out_of_the_parking_place_holds_on_the_next_stream_too(desk: Desk) -> None:
+    await desk.bed.record("o-1")
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await reader.read(1)
+        await reader.settle((reader.events[0], Outcome.PARK))
+        await desk.replay("o-1")
+        await reader.read(again=1)
+        began = time.monotonic()
+        await subscription.settle(Settled(event=reader.again[0][1], outcome=Outcome.RETRY, delay_seconds=1.5))
+    async with desk.open() as subscription:
+        reader = Reader(subscription)
+        await reader.read(again=1)
+        assert time.monotonic() - began > 1.4
+        assert [attempt for attempt, _ in reader.again] == [3]
+        assert await reader.settle((reader.again[0][1], Outcome.DONE)) == [COMMITTED]
+        assert await desk.parked() == []
+
+
 async def test_an_order_is_parked_followed_replayed_and_goes_on(desk: Desk) -> None:
     await desk.bed.record("o-1")
     async with desk.open() as subscription:

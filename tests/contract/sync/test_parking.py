@@ -106,6 +106,21 @@ async def test_what_was_retried_is_kept_until_the_event_is_done(stores: Stores) 
     assert (await stores.floor()).attempts == {3: Retried(2, 9_000, 5_000)}
 
 
+async def test_what_was_retried_out_of_the_parking_place_is_kept_there_until_somebody_replays_it(
+    stores: Stores,
+) -> None:
+    older = (await stores.subscriptions.open(OPENING)).delivery_epoch
+    await stores.settle(older, parks([parked(0, 2)]))
+    epoch = (await stores.subscriptions.open(OPENING)).delivery_epoch
+    for each, retried in ((older, Retried(9, 9, 9)), (epoch, Retried(3, 9_000, 5_000))):
+        await stores.settle(each, Changes(shards={0}, parked_attempts={(0, 2): retried, (0, 3): retried}))
+    expected = replace(parked(0, 2), attempts=3, due_us=9_000, delay_us=5_000)
+    assert list((await stores.parking.page(KEY, after=(-1, 0), limit=9)).events) == [expected]
+    await stores.parking.replay(KEY, Choice())
+    (now,) = (await stores.parking.page(KEY, after=(-1, 0), limit=9)).events
+    assert (now.attempts, now.due_us, now.replaying) == (3, 0, True)
+
+
 async def test_a_position_joins_what_was_done_above_it(stores: Stores) -> None:
     epoch = (await stores.subscriptions.open(OPENING)).delivery_epoch
     await stores.settle(epoch, done(0, (4, 6), (9, 10)))

@@ -273,7 +273,7 @@ class FakeSync:
         """Has parked events sent again: one, those of an order, or all; how many."""
         chosen = self.books[name].chosen(order_id, place)
         for parked in chosen:
-            parked.replaying = True
+            parked.replaying, parked.due = True, 0.0
         for session in self._sessions:
             session.replay(name)
         return len(chosen)

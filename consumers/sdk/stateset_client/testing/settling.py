@@ -26,6 +26,7 @@ class Parked:
     reason: str
     attempts: int
     replaying: bool = False
+    due: float = 0.0
 
 
 @dataclass(slots=True)
@@ -150,9 +151,12 @@ class Settling:
     def replay(self) -> None:
         """Takes in what is to be sent again out of the parking place."""
         for place, parked in sorted(self._book.parked.items()) if self._unacked_events_max else ():
+            order_id = parked.event.order_id
             if parked.replaying and place not in self._sent:
+                if parked.due and not any(each.waits for each in self._line(order_id)):
+                    self._retrying.setdefault(order_id, parked.event.seq)
                 self._sent[place] = _Delivery(parked.event, parked.attempts, waits=True, parked=True)
-                self._due.setdefault(parked.event.order_id, 0.0)
+                self._due.setdefault(order_id, parked.due if self._retrying.get(order_id) == parked.event.seq else 0.0)
 
     def redelivery(self, now: float, events_max: int) -> Redelivery | None:
         """What is due to come again, of one order."""
@@ -188,9 +192,12 @@ class Settling:
     def _retry(self, delivery: _Delivery, item: stream.AckItem, now: float) -> None:
         delivery.attempts += 1
         order_id, due = delivery.event.order_id, now + item.delay.ToMicroseconds() / 1e6
-        if not delivery.parked:
-            self._book.attempts[place_of(delivery.event)] = delivery.attempts
-            self._book.due[place_of(delivery.event)] = due
+        place = place_of(delivery.event)
+        if delivery.parked:
+            parked = self._book.parked[place]
+            parked.attempts, parked.due = delivery.attempts, due
+        else:
+            self._book.attempts[place], self._book.due[place] = delivery.attempts, due
         self._retrying[order_id] = item.seq
         self._due[order_id] = due
         for each in self._behind(delivery):
