@@ -16,7 +16,6 @@ from infra.runtime.grpc.wire import embedded, field_head, position_to_wire, time
 from sync.adapters.grpc_status import DOMAIN, ERRORS
 from sync.adapters.wire_parking import redelivery_to_wire
 from sync.adapters.wire_views import view_of
-from sync.domain.delivery import Redelivery
 from sync.domain.fanout import Frame
 from sync.domain.frames import (
     AckResult,
@@ -33,6 +32,7 @@ from sync.domain.frames import (
     SnapshotEnd,
     SnapshotOrders,
 )
+from sync.domain.lines import Redelivery
 from sync.domain.log import Attributes, Batch, Event, OrderRow
 from sync.domain.ring import Piece
 from sync.domain.session import ServerFrame

@@ -8,8 +8,8 @@ from stateset.sync.v1 import sync_service_pb2
 
 from infra.runtime.grpc.wire import timestamp_to_wire
 from sync.adapters.checked import Checked
-from sync.domain.delivery import Redelivery
 from sync.domain.done_set import DELAY_SECONDS_MAX
+from sync.domain.lines import Redelivery
 from sync.domain.outcome import AckItem, Outcome
 from sync.domain.parking import Choice, ParkedEvent
 

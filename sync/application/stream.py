@@ -15,10 +15,10 @@ from sync.application.freshness import Freshness
 from sync.application.lag import LagMeter
 from sync.application.metrics import BEHIND, DELIVERED, STREAMS
 from sync.application.settling import Settling
-from sync.domain.delivery import Redelivery
 from sync.domain.errors import CallerSilentError, FencedError
 from sync.domain.fanout import Fanout, Frame
 from sync.domain.frames import AckItems, AckThrough, Alive, ClientFrame, Close, Closed, Grant, Phase, PhaseChange
+from sync.domain.lines import Redelivery
 from sync.domain.log import Batch
 from sync.domain.session import ServerFrame, Session
 from sync.domain.snapshot import Chunk, Wanted

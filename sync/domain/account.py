@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from sync.domain.delivery import Deliveries, Redelivery, Tracking
+from sync.domain.delivery import Deliveries, Tracking
 from sync.domain.fanout import Fanout, Frame, Selection
+from sync.domain.lines import Redelivery
 from sync.domain.ring import Limits, PassingEvent, Piece, Segment
 
 

@@ -15,7 +15,7 @@ from sync.domain.breaker import Breaker, BreakerPolicy
 from sync.domain.coverage import Coverage
 from sync.domain.diversion import Diversion
 from sync.domain.done_set import Floor, Retried
-from sync.domain.lines import Delivery, Line, Lines, State
+from sync.domain.lines import Delivery, Line, Lines, Redelivery, State
 from sync.domain.outcome import PARKS, AckItem, Outcome, Verdict
 from sync.domain.parking import Mark, Marks, ParkedEvent
 from sync.domain.ring import Limits, PassingEvent
@@ -45,15 +45,6 @@ class Tracking:
     opened_us: int
     marks: Iterable[Mark]
     breaker: BreakerPolicy
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redelivery:
-    """Events of one order that come again, each with the how many-th time it is sent and its chunk."""
-
-    shard: int
-    deliveries: tuple[tuple[int, bytes], ...]
-    size: int
 
 
 class Deliveries:

@@ -63,6 +63,15 @@ class Delivery:
         return Mark(shard=shard, seq=seq, order_id=self.event.order_id, whole_order=whole_order, replaying=replaying)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redelivery:
+    """Events of one order that come again, each with the how many-th time it is sent and its chunk."""
+
+    shard: int
+    deliveries: tuple[tuple[int, bytes], ...]
+    size: int
+
+
 @dataclass(slots=True)
 class Line:
     """The events of one order.

@@ -14,7 +14,7 @@ from infra.kernel.position import Position
 from sync.domain.account import Account
 from sync.domain.acking import Acking
 from sync.domain.credit import Bounded, Credit
-from sync.domain.delivery import Deliveries, Redelivery
+from sync.domain.delivery import Deliveries
 from sync.domain.errors import AckRefusedError
 from sync.domain.fanout import FRAME_BYTES_MAX, Fanout, Frame, Selection
 from sync.domain.feeding import Feeding
@@ -35,6 +35,7 @@ from sync.domain.frames import (
     SnapshotOrders,
 )
 from sync.domain.lag import Meter, Standing
+from sync.domain.lines import Redelivery
 from sync.domain.log import Batch
 from sync.domain.outcome import Verdict
 from sync.domain.proving import Proving

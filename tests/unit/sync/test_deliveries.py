@@ -17,10 +17,11 @@ from infra.kernel.position import Position
 from sync.adapters.memory_parking import mark_of
 from sync.adapters.wire import EVENT_FIELDS, pieces_to_wire
 from sync.domain.breaker import Breaker, BreakerPolicy
-from sync.domain.delivery import Deliveries, Redelivery, Tracking
+from sync.domain.delivery import Deliveries, Tracking
 from sync.domain.done_set import Floor, Retried
 from sync.domain.fanout import Fanout, Frame, Selection
 from sync.domain.frames import AckItems, AckResult, AckThrough, Grant, Progress
+from sync.domain.lines import Redelivery
 from sync.domain.outcome import AckItem, Outcome
 from sync.domain.parking import Mark, ParkedEvent
 from sync.domain.ring import Limits, PassingEvent, Ring
