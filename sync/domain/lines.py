@@ -3,12 +3,15 @@
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
+from typing import Final
 
 from sync.domain.parking import Mark, ParkedEvent
 from sync.domain.ring import PassingEvent
 from sync.domain.settlement import Park
+
+_AGENDA_SPARE: Final = 64
 
 
 class State(Enum):
@@ -172,6 +175,9 @@ class Lines:
     def schedule(self, line: Line, due: float) -> None:
         """What waits in the line is to be sent then."""
         line.due = due
+        if len(self._agenda) > 2 * len(self._lines) + _AGENDA_SPARE:  # most of it is of what was finished earlier
+            self._agenda = [(each.due, each.order_id) for each in self._lines.values() if each.waits]
+            heapify(self._agenda)
         heappush(self._agenda, (due, line.order_id))
 
     def due_at(self, now: float) -> Line | None:

@@ -1,6 +1,8 @@
 """Single events against a model: whatever is answered, breaks off or is parked, each is finished exactly once."""
 
+import gc
 import random
+import tracemalloc
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -445,6 +447,36 @@ def test_a_try_that_is_acked_by_a_position_lets_the_stream_go_on(paused: Subscri
     assert paused.session.acking.finish_through(floors, paused.now)
     paused.read()
     assert {order_id for order_id, queue in paused.queues.items() if queue} == {order_of(0, 1), order_of(0, 2)}
+
+
+def test_what_was_to_come_again_later_and_is_finished_leaves_nothing_behind() -> None:
+    tracking = Tracking(
+        events_max=10,
+        bytes_max=1 << 20,
+        floors={0: Floor(next_seq=1, delivery_epoch=1)},
+        opened_us=0,
+        marks=(),
+        breaker=BreakerPolicy(retries_percent_max=100),
+    )
+    account = Deliveries(tracking, (1,), 0.0)
+
+    def memory_after(first: int) -> int:
+        for seq in range(first, first + 1_000):
+            account.pass_by([PassingEvent(0, seq, f"o-{seq}", b"event", 5)], 0.0)
+            for item in (
+                AckItem(shard=0, seq=seq, outcome=Outcome.RETRY, delay_seconds=3600.0),
+                AckItem(shard=0, seq=seq, outcome=Outcome.DONE),
+            ):
+                account.settled(account.judge([item], 0.0, 0), 0.0, parking_full=False)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        before = memory_after(1)
+        assert memory_after(1_001) < before + 10_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.fixture
