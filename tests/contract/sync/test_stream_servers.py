@@ -7,6 +7,8 @@ import pytest
 from stateset.stream.v1.stream_pb2 import SnapshotStart, Start
 from stateset_client import (
     SNAPSHOT,
+    STORED,
+    AckStatus,
     EventStream,
     LogEpochChangedError,
     SnapshotPart,
@@ -72,6 +74,19 @@ async def test_a_snapshot_goes_on_behind_the_part_that_its_reader_has(bed: Bed) 
     assert ids([first, *rest]) == [f"o-{number:02}" for number in range(10)]
     assert [part.is_last for part in rest] == [*[False] * (len(rest) - 1), True]
     assert {part.begin.SerializeToString() for part in rest} == {first.begin.SerializeToString()}
+
+
+async def test_what_a_snapshot_included_does_not_come_once_it_was_acked(bed: Bed) -> None:
+    await record(bed, 10)
+    limits = StreamLimits(unacked_events_max=100)
+    async with Subscription(bed.address, "s", start=SNAPSHOT, limits=limits) as stream:
+        parts = await parts_of(stream)
+        assert (await stream.ack(parts[-1].begin)).status is AckStatus.COMMITTED
+    await bed.record("o-new")
+    async with Subscription(bed.address, "s", start=STORED, limits=limits) as stream, asyncio.timeout(20):
+        while not (batch := await anext(stream)).events:
+            pass
+    assert [event.order_id for event in batch.events] == ["o-new"]
 
 
 async def test_a_filter_holds_for_snapshot_and_tail_alike(bed: Bed) -> None:
