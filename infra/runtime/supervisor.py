@@ -97,8 +97,8 @@ class Child:
             self.deaths += 1
             backoff = backoff.after_death(healthy_seconds=healthy_seconds)
             delay_seconds = UNUSABLE_DELAY_SECONDS if code == EXIT_UNUSABLE else backoff.delay_seconds
-            # Who is killed has no last word: its last line is about something else.
-            said = f": {last_line}" if last_line and code != -SIGKILL else ""
+            # Who is killed, or asked to end, has no last word: its last line is about something else.
+            said = f": {last_line}" if last_line and code not in (0, -SIGKILL) else ""
             self._tell(f"{self.name} {_how(code)}, starts again in {delay_seconds:.1f} s{said}")
             await asyncio.sleep(delay_seconds)
 

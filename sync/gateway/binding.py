@@ -48,6 +48,12 @@ _SPELLINGS: Final[Mapping[str, re.Pattern[str]]] = {
         "[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
     ),
     "google.protobuf.Duration": re.compile("-?[0-9]+([.][0-9]{1,9})?s"),
+    "google.protobuf.FieldMask": re.compile("[A-Za-z0-9.]+(,[A-Za-z0-9.]+)*|"),
+}
+_EXAMPLES: Final = {
+    "google.protobuf.Timestamp": "a time such as 2026-01-02T03:04:05Z",
+    "google.protobuf.Duration": "a duration such as 1.5s",
+    "google.protobuf.FieldMask": "names as JSON has them, such as lines,expireTime",
 }
 
 
@@ -205,13 +211,16 @@ def _misfits(kind: Descriptor, tree: Any, path: str) -> Iterator[Violation]:  # 
         if field is None or field.name in given:
             yield Violation(here, "is no field of this request" if field is None else "is given twice")
             continue
+        others = field.containing_oneof.fields if field.containing_oneof and value is not None else ()
+        if other := next((each.json_name for each in others if each.name in given), None):
+            yield Violation(here, f"cannot be given together with {other}")
         given.add(field.name)
         inner = field.message_type
         for each_path, each in _places(here, value):
             if isinstance(each, dict) and inner is not None and inner.file.package != "google.protobuf":
                 yield from _misfits(inner, each, each_path)
             elif not _fits(field, each):
-                yield Violation(each_path, "has a value it cannot have")
+                yield Violation(each_path, f"must be {_expected(field)}")
 
 
 def _places(path: str, value: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - any JSON
@@ -233,6 +242,16 @@ def _fits(field: FieldDescriptor, value: Any) -> bool:  # noqa: ANN401 - any JSO
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return False
     return not (isinstance(value, float) and not value.is_integer()) and int(value) in numbers
+
+
+def _expected(field: FieldDescriptor) -> str:
+    """What a field's value may be, for people."""
+    if field.enum_type is not None:
+        return f"one of {', '.join(field.enum_type.values_by_name)}"
+    if field.message_type is not None:
+        return _EXAMPLES.get(field.message_type.full_name, "what the contract says")
+    numbers = _RANGES.get(field.cpp_type)
+    return "base64" if numbers is None else f"a whole number from {numbers[0]} to {numbers[-1]}"
 
 
 def _spelling(field: FieldDescriptor) -> re.Pattern[str] | None:

@@ -155,7 +155,8 @@ def _told_by_service(error: grpc.aio.AioRpcError) -> status_pb2.Status:
         Refusal(
             code=code,
             reason=f"SERVICE_{code.name}",
-            message="the service behind this path did not answer as it should",
+            message="the service behind this path did not answer as it should; a command may have been carried out: "
+            "send it again under the same Idempotency-Key",
             retry_after_seconds=retry_seconds,
         ),
         DOMAIN,

@@ -37,9 +37,13 @@ async def test_the_consumer_of_the_document_prints_what_was_committed_and_nothin
         for seq, version in versions.items():
             publish(producer, topic, seq, version)
         end(30)
+    producer.begin_transaction()
+    producer.produce(topic, b"a stray", partition=1)
+    publish(producer, topic, 4, 4)
+    producer.commit_transaction(30)
     with printed(CONSUMER, kafka.servers, topic) as lines:
-        assert [next(lines) for _ in range(3)] == [
-            f"1:{seq} stateset.order.v1.OrderPlaced o-1 v{seq}" for seq in (1, 2, 3)
+        assert [next(lines) for _ in range(4)] == [
+            f"1:{seq} stateset.order.v1.OrderPlaced o-1 v{seq}" for seq in (1, 2, 3, 4)
         ]
 
 

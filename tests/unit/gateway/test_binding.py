@@ -63,7 +63,7 @@ def test_a_query_is_bound_to_the_fields_that_it_names(query: list[tuple[str, str
         ([("inner.numbers", "1.5")], ["inner.numbers[0]"]),
         ([("inner.numbers", "9223372036854775808")], ["inner.numbers[0]"]),
         ([("right", "")], ["right"]),
-        ([("left", "a"), ("right", "1")], [""]),
+        ([("left", "a"), ("right", "1")], ["right"]),
         ([("at", "yesterday")], ["at"]),
         ([("at", "2026-01-02T03:04:05+25:00")], ["at"]),
         ([("at", "2026-1-2T3:4:5Z")], ["at"]),
@@ -76,6 +76,24 @@ def test_a_query_is_bound_to_the_fields_that_it_names(query: list[tuple[str, str
 )
 def test_a_query_that_is_bound_to_nothing_is_refused(query: list[tuple[str, str]], fields: list[str]) -> None:
     assert fields == violations(READ, query)
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ([("left", "a"), ("right", "1")], "right: cannot be given together with left"),
+        ([("moods", "MOOD_BAD")], "moods[0]: must be one of MOOD_UNSPECIFIED, MOOD_GOOD"),
+        ([("inner.numbers", "x")], "inner.numbers[0]: must be a whole number from -9223372036854775808 to"),
+        ([("at", "yesterday")], "at: must be a time such as 2026-01-02T03:04:05Z"),
+        ([("within", "1")], "within: must be a duration such as 1.5s"),
+        ([("raw", "/ /=")], "raw: must be base64"),
+    ],
+)
+def test_what_a_field_may_hold_is_told(query: list[tuple[str, str]], told: str) -> None:
+    with pytest.raises(InvalidRequestError) as raised:
+        message_of(READ, NAMED, query, b"")
+    [violation] = raised.value.violations
+    assert f"{violation.field}: {violation.description}".startswith(told)
 
 
 def test_a_body_may_be_one_field_and_the_query_the_others() -> None:
