@@ -127,7 +127,8 @@ async def _at_work(reading: list[Reader]) -> AsyncIterator[None]:
 
 async def _caught_up(order: grpc.aio.Channel, reading: list[Reader], within_seconds: float) -> None:
     """Returns when every reader stands at the head of the log, or the time for that is over."""
-    head = await LogServiceStub(order).GetLogHead(GetLogHeadRequest())
+    # The last restart may just be over, and this channel still wait before it tries again.
+    head = await LogServiceStub(order).GetLogHead(GetLogHeadRequest(), wait_for_ready=True, timeout=within_seconds)
     heads = [shard.next_seq for shard in sorted(head.shards, key=lambda shard: shard.shard)]
 
     async def all_there() -> bool:
